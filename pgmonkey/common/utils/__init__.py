@@ -1,0 +1,1 @@
+"""Kept for the documented import path pgmonkey.common.utils.redaction."""
