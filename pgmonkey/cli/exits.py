@@ -81,53 +81,60 @@ CATALOGUE = {
         "connection is refused, since a silently missing statement_timeout is worse.",
         "Correct the line that the message names.",
     ),
+    "PGM300": Explanation(
+        "the connection failed for another reason",
+        "The message has the server's or libpq's own words.",
+        "`pgmonkey pgconfig test` shows how far a connection gets; the server's log says more.",
+    ),
     "PGM301": Explanation(
         "the login was refused",
-        "The user does not exist, the password is wrong or missing, or the method which the "
+        "The role does not exist, the password is wrong or missing, or the method which the "
         "server demands cannot be satisfied.",
         "Check user and password, or run `pgmonkey pgconfig test -c FILE -W` to type it.",
     ),
     "PGM302": Explanation(
-        "the host name is unknown",
-        "The resolver has no address for it.",
-        "Check the spelling of host, and the resolver of this machine or container.",
-    ),
-    "PGM303": Explanation(
-        "the connection was refused",
-        "A machine answered, and nothing listens on that port.",
-        "Check port, that the server runs, and that its listen_addresses includes this network.",
-    ),
-    "PGM304": Explanation(
-        "no answer in time",
-        "Packets are dropped on the way (firewall, security group, wrong address) or the "
-        "server is stalled.",
-        "Check the route and firewalls; --timeout or connect_timeout gives it longer.",
-    ),
-    "PGM305": Explanation(
-        "TLS is demanded by one side and not offered by the other",
-        "sslmode is require or above and the server has TLS off, or the reverse in pg_hba.conf.",
-        "Set ssl = on on the server, or choose the sslmode that matches it.",
-    ),
-    "PGM306": Explanation(
-        "the server's certificate was not accepted",
-        "It was issued by a CA other than sslrootcert, for another host name, or is expired.",
-        "Point sslrootcert at the issuing CA, and host at a name in the certificate.",
-    ),
-    "PGM307": Explanation(
         "the database does not exist",
-        "The login succeeded; the server has no database of that name.",
+        "The login was accepted; the server has no database of that name.",
         "Check dbname (its case counts), or create the database.",
     ),
-    "PGM308": Explanation(
+    "PGM303": Explanation(
         "pg_hba.conf does not admit this client",
         "No line matches this host, user, database and encryption, or the first one that "
         "matches rejects.",
         "Add a line for it on the server, above the one that rejects, and reload.",
     ),
+    "PGM304": Explanation(
+        "nothing answers at that address",
+        "A machine answered and nothing listens on that port, or there is no route to it.",
+        "Check host and port, that the server runs, and that its listen_addresses includes "
+        "this network.",
+    ),
+    "PGM305": Explanation(
+        "the host name is unknown",
+        "The resolver has no address for it.",
+        "Check the spelling of host, and the resolver of this machine or container.",
+    ),
+    "PGM306": Explanation(
+        "no answer in time",
+        "Packets are dropped on the way (firewall, security group, wrong address) or the "
+        "server is stalled.",
+        "Check the route and firewalls; --timeout or connect_timeout gives it longer.",
+    ),
+    "PGM307": Explanation(
+        "the server offers no TLS, and the configuration demands it",
+        "sslmode is require or above, and the server has TLS off.",
+        "Set ssl = on on the server; sslmode prefer would send everything in clear.",
+    ),
+    "PGM308": Explanation(
+        "the server's certificate was not accepted",
+        "It was issued by a CA other than sslrootcert, for another host name, or is expired.",
+        "Point sslrootcert at the issuing CA, and host at a name in the certificate.",
+    ),
     "PGM309": Explanation(
-        "the server takes no connection now",
-        "All of max_connections is in use, or the server is starting up or shutting down.",
-        "Try again shortly; make max_size smaller or max_connections larger.",
+        "the client's certificate or key cannot be used",
+        "sslcert or sslkey is missing, readable by others, encrypted without sslpassword, or "
+        "names another role than user.",
+        "Check both paths, chmod 0600 the key, and compare the certificate's CN with user.",
     ),
     "PGM310": Explanation(
         "a handle was used in a state that does not allow it",
@@ -161,21 +168,20 @@ CATALOGUE = {
         "configuration does not give.",
         "For TLS, set sslmode to require or above; for the version, see the server's own.",
     ),
-    "PGM316": Explanation(
-        "the client's certificate or key cannot be used",
-        "sslcert or sslkey is missing, readable by others, encrypted without sslpassword, or "
-        "names another role than user.",
-        "Check both paths, chmod 0600 the key, and compare the certificate's CN with user.",
-    ),
     "PGM317": Explanation(
         "logged in, but the query failed",
         "The server accepted the login and did not answer a plain SELECT.",
         "The server's own words are in the message.",
     ),
-    "PGM319": Explanation(
-        "the connection failed for another reason",
-        "The message has the server's or libpq's own words.",
-        "`pgmonkey pgconfig test` shows how far a connection gets.",
+    "PGM320": Explanation(
+        "the server has no connection left",
+        "All of max_connections, or of the role's or database's limit, is in use.",
+        "Make max_size smaller, close idle sessions, or raise the limit.",
+    ),
+    "PGM321": Explanation(
+        "the server takes no connections now",
+        "It is starting up, shutting down or recovering.",
+        "Wait until it is up; its log says what it is doing.",
     ),
     "PGM401": Explanation(
         "the server refused a statement",

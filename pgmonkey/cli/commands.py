@@ -1,0 +1,291 @@
+"""The table of commands: every name, option, example and exit code of the command line.
+
+A new command is one entry here and one function that takes the options as parameters and
+returns an exit code. ``run`` names the function in text, so that asking for help imports
+none of them. Every example is run by the tests, in a folder with a ``config.yaml`` and
+with ``DATABASE_URL`` and the libpq variables set.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from pgmonkey.cli.options import (
+    CONFIG_FLAGS,
+    CONFIGURATION,
+    CONFIGURATION_TO_CONNECT,
+    CONNECTION_TYPE,
+    STRICT,
+    TYPES,
+    Option,
+    Section,
+    output,
+    seconds,
+    server_version,
+)
+
+
+class Command(NamedTuple):
+    """One command.
+
+    Attributes:
+        name: The words a user types after ``pgmonkey``.
+        run: ``module:function`` in this package.
+        says: One sentence that begins with a verb, without a full stop.
+        examples: Two to four command lines.
+        sections: The options and arguments, in the order of the help screen.
+        exits: What this command's exit codes mean, where it is more than the table says.
+    """
+
+    name: str
+    run: str
+    says: str
+    examples: tuple[str, ...]
+    sections: tuple[Section, ...]
+    exits: dict[int, str]
+
+    @property
+    def options(self) -> tuple[Option, ...]:
+        return tuple(option for section in self.sections for option in section.options)
+
+
+class Group(NamedTuple):
+    """A word that stands before the names of several commands."""
+
+    name: str
+    says: str
+    examples: tuple[str, ...]
+
+
+GROUPS = (
+    Group(
+        "pgconfig",
+        "Write, check and try a configuration file",
+        (
+            "pgmonkey pgconfig create --type pg --filepath new.yaml",
+            "pgmonkey pgconfig test --connconfig config.yaml",
+            "pgmonkey pgconfig generate-code --filepath config.yaml",
+        ),
+    ),
+)
+
+COMMANDS = (
+    Command(
+        "pgconfig create",
+        "pgconfig:create",
+        "Write a commented configuration file with every setting and its default",
+        (
+            "pgmonkey pgconfig create --type pg --filepath new.yaml",
+            'pgmonkey pgconfig create --filepath new.yaml --from-dsn "$DATABASE_URL"',
+            "pgmonkey pgconfig create --filepath - --from-env",
+        ),
+        (
+            Section(
+                "the file",
+                (
+                    Option(CONFIG_FLAGS, "the file to write; - is standard output", "PATH"),
+                    Option(
+                        ("--type",), "the kind of database", "TYPE", choices=("pg",), default="pg"
+                    ),
+                    Option(("--force",), "replace an existing file"),
+                ),
+            ),
+            Section(
+                "values to begin with",
+                (
+                    Option(
+                        ("--from-env",),
+                        "fill in PGHOST, PGPORT, PGDATABASE, PGUSER and their like; "
+                        "a password is named, never written",
+                    ),
+                    Option(
+                        ("--from-dsn",),
+                        "fill in the values of a postgresql:// URI; a password in it is dropped",
+                        "URI",
+                    ),
+                ),
+            ),
+            output(),
+        ),
+        {4: "the file exists and is untouched, or cannot be written"},
+    ),
+    Command(
+        "pgconfig test",
+        "pgconfig_test:test",
+        "Log in with a connection type, or with all four, run a query and show what was reached",
+        (
+            "pgmonkey pgconfig test --connconfig config.yaml",
+            "pgmonkey pgconfig test -c config.yaml --connection-type all",
+            'pgmonkey pgconfig test --dsn "$DATABASE_URL" --require-tls --json',
+        ),
+        (
+            Section(
+                "what to test",
+                (
+                    CONNECTION_TYPE._replace(choices=(*TYPES, "all")),
+                    Option(
+                        ("--timeout",),
+                        "time for each type, login to filled pool; "
+                        "default: connect_timeout of the file, or 10",
+                        "SECONDS",
+                        convert=seconds,
+                    ),
+                    Option(("--require-tls",), "the answer is no unless the connection has TLS"),
+                    Option(
+                        ("--min-server-version",),
+                        "the answer is no for an older server, such as 15 or 15.4",
+                        "N",
+                        convert=server_version,
+                    ),
+                ),
+            ),
+            CONFIGURATION_TO_CONNECT,
+            output("table", "json", "junit", live=True),
+        ),
+        {
+            1: "connected, and a requirement is not met",
+            3: "some type could not connect; the failing step is named",
+        },
+    ),
+    Command(
+        "pgconfig validate",
+        "pgconfig:validate",
+        "Check configuration files without a server, and list every finding with its line",
+        (
+            "pgmonkey pgconfig validate config.yaml",
+            "pgmonkey pgconfig validate --strict --format sarif config.yaml > found.sarif",
+            "cat config.yaml | pgmonkey pgconfig validate -",
+        ),
+        (
+            Section(
+                "what to check",
+                (
+                    Option(("FILE",), "configuration files; - is standard input", many=True),
+                    CONFIGURATION.options[0],
+                    *CONFIGURATION.options[2:4],
+                    STRICT,
+                ),
+            ),
+            output("table", "json", "sarif", "github"),
+        ),
+        {1: "at least one file has an error"},
+    ),
+    Command(
+        "pgconfig show",
+        "pgconfig:show",
+        "Show every effective value and where it comes from, with secrets hidden",
+        (
+            "pgmonkey pgconfig show --connconfig config.yaml",
+            "pgmonkey pgconfig show -c config.yaml --resolve-env --json",
+        ),
+        (CONFIGURATION, output("table", "json")),
+        {},
+    ),
+    Command(
+        "pgconfig schema",
+        "pgconfig:schema",
+        "Print the JSON Schema of the configuration file, for editors and linters",
+        (
+            "pgmonkey pgconfig schema > pgmonkey.schema.json",
+            "pgmonkey pgconfig schema | python3 -m json.tool --compact",
+        ),
+        (output(),),
+        {},
+    ),
+    Command(
+        "pgconfig generate-code",
+        "pgconfig:generate_code",
+        "Print a complete Python program that connects with this configuration",
+        (
+            "pgmonkey pgconfig generate-code --filepath config.yaml",
+            "pgmonkey pgconfig generate-code -c config.yaml --connection-type async_pool",
+            "pgmonkey pgconfig generate-code -c config.yaml --library psycopg > app.py",
+        ),
+        (
+            Section(
+                "what to print",
+                (
+                    CONNECTION_TYPE,
+                    Option(
+                        ("--library",),
+                        "what the program is written with; default: pgmonkey",
+                        "NAME",
+                        choices=("pgmonkey", "psycopg"),
+                        default="pgmonkey",
+                    ),
+                ),
+            ),
+            CONFIGURATION,
+            output(),
+        ),
+        {},
+    ),
+    Command(
+        "completion",
+        "completion:completion",
+        "Print a script that lets a shell complete pgmonkey's commands and options",
+        (
+            "source <(pgmonkey completion bash)",
+            "pgmonkey completion zsh > _pgmonkey",
+            "pgmonkey completion fish > pgmonkey.fish",
+        ),
+        (
+            Section(
+                "arguments",
+                (Option(("SHELL",), "bash, zsh or fish", choices=("bash", "zsh", "fish")),),
+            ),
+            output(),
+        ),
+        {},
+    ),
+    Command(
+        "help",
+        "helptext:explain",
+        "Explain a command, the exit codes, the environment variables or an error code",
+        (
+            "pgmonkey help pgconfig test",
+            "pgmonkey help exit-codes",
+            "pgmonkey help environment",
+            "pgmonkey help PGM301",
+        ),
+        (
+            Section(
+                "arguments",
+                (
+                    Option(
+                        ("TOPIC",),
+                        "a command, exit-codes, environment or a code such as PGM301",
+                        many=True,
+                    ),
+                ),
+            ),
+            output(),
+        ),
+        {},
+    ),
+)
+
+EXAMPLES = (
+    "pgmonkey pgconfig create --type pg --filepath new.yaml",
+    "pgmonkey pgconfig test -c config.yaml --connection-type all",
+    "pgmonkey pgconfig generate-code -c config.yaml > app.py",
+)
+
+
+def find(words: list[str]) -> tuple[Command | Group | None, list[str]]:
+    """Return the command or group that *words* begin with, and the words after its name.
+
+    A group is returned when no command of it follows. None means that the first word is
+    neither.
+    """
+    for length in (2, 1):
+        name = " ".join(words[:length])
+        for entry in (*COMMANDS, *GROUPS):
+            if entry.name == name and len(words) >= length:
+                return entry, words[length:]
+    return None, words
+
+
+def members(group: Group) -> tuple[Command, ...]:
+    """Return the commands of *group*, in the table's order."""
+    return tuple(c for c in COMMANDS if c.name.startswith(group.name + " "))

@@ -1,0 +1,142 @@
+"""Where the settings of a command come from, and what is done about a failed connection.
+
+The order is: a file named on the command line, ``--dsn``, PGMONKEY_CONFIG, and libpq's
+own variables. The working directory is never searched, so that no command runs against
+a server which nobody named.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from pgmonkey.cli.exits import NO_CONNECTION, USAGE
+from pgmonkey.cli.failures import CommandError, Failure
+from pgmonkey.cli.output import Output
+
+if TYPE_CHECKING:
+    from pgmonkey.config.settings import Settings
+    from pgmonkey.connections.ladder import Ladder
+
+STDIN = "-"
+
+# Any one of them says that somebody meant a server; PGPASSWORD or PGSSLMODE alone do not.
+ENOUGH = ("PGHOST", "PGHOSTADDR", "PGSERVICE", "PGDATABASE", "PGUSER")
+
+
+class Source(NamedTuple):
+    """What the command line says about the configuration."""
+
+    config: str | None = None
+    dsn: str | None = None
+    resolve_env: bool = False
+    allow_sensitive_defaults: bool = False
+    strict: bool = False
+    ask_password: bool = False
+
+    @property
+    def path(self) -> str | None:
+        """The file, ``-`` for standard input, or None for a configuration without one."""
+        if self.config is None and self.dsn is None:
+            return os.environ.get("PGMONKEY_CONFIG") or None
+        return self.config
+
+
+def load(source: Source, out: Output) -> Settings:
+    """Return the settings that *source* names, their secrets kept out of *out*.
+
+    Raises:
+        CommandError: Nothing names a configuration, or two things do.
+        ConfigError: The configuration is wrong.
+    """
+    from pgmonkey.cli.logs import attach
+    from pgmonkey.config.load import load_settings, load_text, settings_from_environment
+
+    attach(out)
+    if source.config is not None and source.dsn is not None:
+        raise CommandError(Failure("PGM102", "-c and --dsn each name a configuration; give one"))
+    path = source.path
+    how = {
+        "resolve_env": source.resolve_env,
+        "allow_sensitive_defaults": source.allow_sensitive_defaults,
+        "strict": source.strict,
+    }
+    if path == STDIN:
+        settings = load_text(read_stdin(), "<stdin>", **how)
+    elif path is not None:
+        settings = load_settings(Path(path).expanduser(), name=path, **how)
+    elif source.dsn is not None or any(os.environ.get(name) for name in ENOUGH):
+        settings = settings_from_environment(source.dsn)
+    else:
+        raise CommandError(nothing_given())
+    if source.ask_password:
+        settings = ask_password(settings)
+    out.protect(settings)
+    return settings
+
+
+def nothing_given() -> Failure:
+    """Return the failure of a command that was told no configuration in any way."""
+    return Failure(
+        "PGM103",
+        "no configuration was given",
+        hint="one of: -c FILE (or PGMONKEY_CONFIG=FILE); PGHOST, PGUSER and their like in the "
+        "environment; --dsn postgresql://user@host/database",
+        exit_code=USAGE,
+    )
+
+
+def read_stdin() -> str:
+    """Return standard input as text."""
+    from pgmonkey.errors import ConfigError
+
+    try:
+        return sys.stdin.buffer.read().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"byte {error.start} is not UTF-8; save the file as UTF-8", file="<stdin>"
+        ) from None
+
+
+def ask_password(settings: Settings) -> Settings:
+    """Return *settings* with a password typed on the terminal.
+
+    Raises:
+        CommandError: There is no terminal, or it was closed.
+    """
+    import getpass
+    import warnings
+
+    from pgmonkey.config.redaction import Secret
+
+    try:
+        with warnings.catch_warnings():
+            # getpass falls back to reading standard input, echoed, with a warning.
+            warnings.simplefilter("error", getpass.GetPassWarning)
+            password = getpass.getpass(f"Password for {settings.target}: ")
+    except (EOFError, getpass.GetPassWarning):
+        raise CommandError(
+            Failure(
+                "PGM104",
+                "there is no terminal to ask for a password on",
+                hint="set PGPASSWORD or PGPASSWORD_FILE, or use a password file",
+            )
+        ) from None
+    return replace(settings, connection={**settings.connection, "password": Secret(password)})
+
+
+def connection_failure(
+    settings: Settings, error: BaseException, ladder: Ladder | None = None
+) -> Failure:
+    """Return why *error* happened, as far as its text, or *ladder* climbed after it, can tell."""
+    from pgmonkey.connections.diagnosis import classify
+
+    # A ladder that reached the top tells nothing about what failed a moment before.
+    if ladder is not None and ladder.error is not None:
+        found, reached = ladder.error, ladder.text()
+    else:
+        found, reached = classify(str(error), None, settings), ""
+    return Failure(found.code, found.message, reached, found.hint, NO_CONNECTION)

@@ -1,0 +1,138 @@
+"""Options as values: what a command's surface is made of, and the ones many commands share.
+
+The parser, the help screens and the shell completions are all made from these, so none
+of them can know an option which the others do not. Nothing here imports argparse, since
+``--help`` needs no parser.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+TYPES = ("normal", "pool", "async", "async_pool")
+
+
+class Option(NamedTuple):
+    """One option, or one argument when its only flag has no dash.
+
+    Attributes:
+        flags: Every spelling; the first one with two dashes gives the parameter's name.
+        help: One or two sentences for the help screen, without a full stop.
+        metavar: What the value is called; None makes it a switch.
+        choices: The values accepted, where they can be listed.
+        convert: Turns the text into the value, raising ValueError with what is accepted.
+        default: The value when the option is not given.
+        variable: The environment variable that stands in for it.
+        counted: A switch that may be repeated; its value is how often it was given.
+        many: An argument which may be given any number of times.
+    """
+
+    flags: tuple[str, ...]
+    help: str
+    metavar: str | None = None
+    choices: tuple[str, ...] = ()
+    convert: Callable[[str], object] | None = None
+    default: object = None
+    variable: str = ""
+    counted: bool = False
+    many: bool = False
+
+    @property
+    def name(self) -> str:
+        """The parameter this option fills: ``--resolve-env`` fills ``resolve_env``."""
+        long = next((flag for flag in self.flags if flag.startswith("--")), self.flags[0])
+        return long.lstrip("-").replace("-", "_").lower()
+
+    @property
+    def positional(self) -> bool:
+        return not self.flags[0].startswith("-")
+
+
+class Section(NamedTuple):
+    """Options that stand together in a help screen."""
+
+    title: str
+    options: tuple[Option, ...]
+
+
+def seconds(text: str) -> float:
+    """Return *text* as a number of seconds above zero."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1e6:
+        raise ValueError(f"{text!r} is not a number of seconds above 0")
+    return value
+
+
+def server_version(text: str) -> int:
+    """Return ``15`` or ``15.4`` as the server counts versions: 150000, 150004."""
+    major, _, minor = text.partition(".")
+    if not (major.isascii() and major.isdigit() and (minor or "0").isdigit()):
+        raise ValueError(f"{text!r} is not a version such as 15 or 15.4")
+    return int(major) * 10000 + int(minor or "0")
+
+
+CONFIG_FLAGS = ("-c", "--config", "--connconfig", "--filepath")
+CONFIG = Option(
+    CONFIG_FLAGS, "the configuration file; - is standard input", "PATH", variable="PGMONKEY_CONFIG"
+)
+DSN = Option(("--dsn",), "a postgresql:// URI instead of a file", "URI")
+RESOLVE_ENV = Option(
+    ("--resolve-env",),
+    "resolve ${VARIABLE}, from_env, from_file and from_command",
+    variable="PGMONKEY_RESOLVE_ENV=1",
+)
+ALLOW_SENSITIVE_DEFAULTS = Option(
+    ("--allow-sensitive-defaults",), "accept ${VARIABLE:-default} for a password and its like"
+)
+STRICT = Option(("--strict",), "treat warnings about the configuration as errors")
+ASK_PASSWORD = Option(("-W", "--ask-password"), "ask for the password on the terminal")
+CONNECTION_TYPE = Option(
+    ("--connection-type",), "default: the type which the file names", "TYPE", choices=TYPES
+)
+
+# Where the settings of a connection come from; ``common.Source`` holds their values.
+LOADING = (CONFIG, DSN, RESOLVE_ENV, ALLOW_SENSITIVE_DEFAULTS, STRICT)
+CONFIGURATION = Section("configuration", LOADING)
+CONFIGURATION_TO_CONNECT = Section("configuration", (*LOADING, ASK_PASSWORD))
+
+# How a run speaks; ``output.Output`` holds their values.
+QUIET = Option(("-q", "--quiet"), "no notes and no warnings, errors only")
+VERBOSE = Option(("-v", "--verbose"), "say more; -vv adds tracebacks", counted=True)
+_WHEN = ("auto", "always", "never")
+COLOR = Option(
+    ("--color",),
+    "colour; auto means on a terminal",
+    "WHEN",
+    choices=_WHEN,
+    default="auto",
+    variable="NO_COLOR",
+)
+PROGRESS = Option(
+    ("--progress",),
+    "live progress on standard error; auto means on a terminal",
+    "WHEN",
+    choices=_WHEN,
+    default="auto",
+)
+JSON = Option(("--json",), "the same as --format json")
+HELP = Option(("-h", "--help"), "this text")
+SPEAKING = (VERBOSE, QUIET, COLOR, HELP)
+
+
+def output(*formats: str, live: bool = False) -> Section:
+    """Return the output options of a command which can answer in *formats*."""
+    chosen: tuple[Option, ...] = ()
+    if formats:
+        what = Option(
+            ("--format",),
+            f"how to print the result; default: {formats[0]}",
+            "FORMAT",
+            choices=formats,
+            default=formats[0],
+        )
+        chosen = (what, JSON) if "json" in formats else (what,)
+    return Section("output", (*chosen, *((PROGRESS,) if live else ()), *SPEAKING))

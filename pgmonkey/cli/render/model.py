@@ -1,0 +1,105 @@
+"""What a command found, as values; every output format is made from these and nothing else.
+
+Texts in here are free of secrets already: whoever fills in a message scrubs it. Rendered
+text is not scrubbed again, since replacing inside JSON or XML could break it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from pgmonkey.cli.failures import Failure
+
+
+@dataclass(frozen=True)
+class Server:
+    """The server that answered.
+
+    Attributes:
+        version: As the server says it, such as ``17.6``.
+        tls: ``TLSv1.3`` and the like; None for a plain connection.
+    """
+
+    host: str
+    port: int
+    database: str
+    user: str
+    version: str
+    tls: str | None = None
+    cipher: str | None = None
+
+
+@dataclass(frozen=True)
+class PoolFill:
+    """How many connections a pool holds open, of how many it wants."""
+
+    open: int
+    min_size: int
+    max_size: int
+
+    def __str__(self) -> str:
+        return f"{self.open} of {self.min_size}..{self.max_size} filled"
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One step of the connection ladder; ``ok`` and ``ms`` are None where it was not reached."""
+
+    name: str
+    ok: bool | None
+    ms: float | None
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class TypeResult:
+    """What became of one connection type. Times in milliseconds."""
+
+    type: str
+    ok: bool
+    connect_ms: float | None = None
+    query_ms: float | None = None
+    server: Server | None = None
+    pool: PoolFill | None = None
+    steps: tuple[Rung, ...] = ()
+    error: Failure | None = None
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One objection to a configuration file. Line and column count from 1, if known."""
+
+    file: str
+    line: int | None
+    column: int | None
+    key: str | None
+    code: str
+    severity: Literal["error", "warning"]
+    message: str
+
+
+@dataclass(frozen=True)
+class Value:
+    """One effective value and where it comes from, such as ``config.yaml:5`` or ``default``."""
+
+    key: str
+    value: str
+    origin: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """A command's whole answer.
+
+    Attributes:
+        command: Its name, such as ``pgconfig test``.
+        exit_code: How the process will end.
+        error: Why it ends so, when that is none of the results' own business.
+    """
+
+    command: str
+    exit_code: int
+    results: tuple[TypeResult, ...] | tuple[Finding, ...] | tuple[Value, ...] = ()
+    server: Server | None = None
+    error: Failure | None = None
