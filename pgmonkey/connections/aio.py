@@ -1,0 +1,386 @@
+"""Handles for ``async`` and ``async_pool``: what awaiting ``get_database_connection`` gives.
+
+    async with handle as conn:
+        await conn.execute("...")
+
+The twin of ``sync``, line by line; a test compares the two. What is different: a task
+takes the place of a thread, and a handle belongs to the event loop that opened it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import weakref
+from asyncio import current_task
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import psycopg
+from psycopg.rows import TupleRow
+
+from pgmonkey.config.settings import ConnectionType, Settings
+from pgmonkey.connections import base
+from pgmonkey.connections.base import Ending, Handle
+from pgmonkey.connections.driver import AsyncConnection
+from pgmonkey.connections.pools import AsyncPool
+from pgmonkey.errors import CommitUnknownError, HandleError, TransactionLostError
+
+
+async def _arguments(settings: Settings) -> dict[str, Any]:
+    if settings.rotates:  # reads a file or runs a command
+        return await asyncio.to_thread(settings.connect_arguments)
+    return settings.connect_arguments()
+
+
+async def _take(lock: asyncio.Lock, seconds: float) -> bool:
+    if not lock.locked():
+        return await lock.acquire()
+    if not seconds:
+        return False
+    try:
+        return await asyncio.wait_for(lock.acquire(), seconds)
+    except asyncio.TimeoutError:
+        return False
+
+
+async def _dial(settings: Settings) -> AsyncConnection:
+    arguments = await _arguments(settings)
+    extra = base.psycopg_arguments(settings)
+    try:
+        return await AsyncConnection.connect(**arguments, **extra)
+    except psycopg.OperationalError:
+        # A secret from a file or a command may have been rotated between reading it and
+        # using it. Only a changed one is worth a second attempt.
+        fresh = await _arguments(settings) if settings.rotates else arguments
+        if fresh == arguments:
+            raise
+        return await AsyncConnection.connect(**fresh, **extra)
+
+
+async def _configure(
+    conn: AsyncConnection, settings: Settings, connection_type: ConnectionType
+) -> None:
+    options, session = settings.options, settings.session(connection_type)
+    await conn.set_isolation_level(base.isolation_level(settings))
+    await conn.set_read_only(options.read_only)
+    if session and options.pooler != "transaction":
+        await conn.execute(*base.settings_statement(session, local=False))
+        await conn.commit()
+
+
+async def open_connection(settings: Settings, connection_type: ConnectionType) -> AsyncConnection:
+    """Make one connection, configured and idle.
+
+    Raises:
+        psycopg.OperationalError: libpq or the server refused, in their words without secrets.
+        SessionSettingError: The server refused a session setting.
+    """
+    failure: Exception
+    try:
+        conn = await _dial(settings)
+    except psycopg.Error as error:
+        failure = base.scrubbed(error, settings)
+    else:
+        try:
+            await _configure(conn, settings, connection_type)
+            return conn
+        except psycopg.Error as error:
+            await conn.close()
+            failure = base.configure_failure(error, settings, connection_type)
+        except BaseException:
+            await conn.close()
+            raise
+    raise failure
+
+
+async def _begin(conn: AsyncConnection, handle: Handle) -> None:
+    """Send the session settings with the transaction, where a pooler forgets them otherwise."""
+    if handle.settings.options.pooler == "transaction":
+        session = handle.settings.session(handle.connection_type)
+        if session:
+            await conn.execute(*base.settings_statement(session, local=True))
+
+
+async def _end(conn: AsyncConnection, failed: bool) -> None:
+    """Finish the transaction of a block; the connection is idle or closed afterwards."""
+    conn.memory.take_back()
+    how = base.ending(conn, failed=failed)
+    try:
+        if how is Ending.COMMIT:
+            await conn.commit()
+        elif how is Ending.ROLLBACK:
+            if not failed:
+                base.warn_of_rollback(conn, conn.memory)
+            await conn.rollback()
+    except psycopg.Error as error:
+        if how is Ending.COMMIT:
+            if conn.closed:
+                raise CommitUnknownError(base.UNKNOWN_MESSAGE) from error
+            raise
+        # The body's own exception, or its silence, says more than a failed rollback.
+        base.logger.debug("rollback failed: %s", error)
+    finally:
+        if not base.idle(conn):
+            await conn.close()
+    if how is Ending.LOST:
+        raise TransactionLostError(base.LOST_MESSAGE)
+
+
+class _LoopHandle(Handle):
+    """A handle that belongs to the event loop in which it was opened."""
+
+    _borrower_word = "task"
+    _block_words = "async with"
+    _loop: weakref.ref[asyncio.AbstractEventLoop] | None = None
+
+    def loop(self) -> asyncio.AbstractEventLoop | None:
+        """Return the loop it was opened in, or None once that is closed or gone."""
+        loop = self._loop() if self._loop is not None else None
+        return None if loop is None or loop.is_closed() else loop
+
+    def _opened(self) -> None:
+        self._loop = weakref.ref(asyncio.get_running_loop())
+        self.closed = False
+
+    def _check_open(self) -> None:
+        super()._check_open()
+        if self.loop() is not asyncio.get_running_loop():
+            raise HandleError(
+                f"{self!r} was opened in another event loop; get one in this loop from the manager"
+            )
+
+
+class AsyncConnectionHandle(_LoopHandle):
+    """One connection, lent to one task at a time.
+
+    It stays open between blocks. A block inside a block of the same task is part of it:
+    only the outermost one ends the transaction.
+    """
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._conn: AsyncConnection | None = None
+        self._free = asyncio.Lock()
+        self._owner: asyncio.Task[Any] | None = None
+        self._depth = 0
+
+    async def connect(self) -> None:
+        """Open the connection, also after ``disconnect``; replace it if its server has gone.
+
+        Leaves a connection alone that is in somebody's block.
+        """
+        if await _take(self._free, 0):
+            try:
+                await self._sound()
+                self._opened()
+            finally:
+                self._free.release()
+
+    async def disconnect(self) -> None:
+        """Close the connection, after its open block if there is one, and leave the cache."""
+        self._evict()
+        await self._close_if_free()
+
+    async def __aenter__(self) -> psycopg.AsyncConnection[TupleRow]:
+        me = current_task()
+        if self._conn is not None and self._owner == me:
+            self._depth += 1
+            return self._conn
+        self._check_open()
+        if not await _take(self._free, self._patience):
+            raise self._busy()
+        try:
+            conn = await self._sound()
+            await _begin(conn, self)
+        except BaseException:
+            self._free.release()
+            raise
+        conn.memory.lend(me)
+        self._owner, self._depth = me, 1
+        return conn
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: Any, trace: Any) -> None:
+        conn = self._current("leaving")
+        self._depth -= 1
+        if self._depth:
+            return
+        try:
+            await _end(conn, kind is not None)
+        finally:
+            self._owner = None
+            self._free.release()
+            if self.closed:
+                await self._close_if_free()
+
+    def cursor(self, *args: Any, **kwargs: Any) -> psycopg.AsyncCursor[Any]:
+        """Open a cursor on the connection of this task's block; arguments are psycopg's."""
+        cursor: psycopg.AsyncCursor[Any] = self._current("cursor()").cursor(*args, **kwargs)
+        return cursor
+
+    def transaction(self, *args: Any, **kwargs: Any) -> Any:
+        """Start psycopg's transaction block in this task's block."""
+        return self._current("transaction()").transaction(*args, **kwargs)
+
+    async def commit(self) -> None:
+        """Commit what this task's block did so far."""
+        await self._current("commit()").commit()
+
+    async def rollback(self) -> None:
+        """Roll back what this task's block did so far; outside a block, do nothing."""
+        if self._conn is not None and self._owner == current_task():
+            await self._conn.rollback()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a block is open somewhere."""
+        return self._free.locked()
+
+    def _current(self, what: str) -> AsyncConnection:
+        if self._conn is None or self._owner != current_task():
+            raise self._no_block(what)
+        return self._conn
+
+    async def _sound(self) -> AsyncConnection:
+        """Return the connection, made anew if there is none or its server has gone."""
+        if self._conn is None or not base.alive(self._conn.pgconn, self._conn.memory):
+            await self._close()
+            self._conn = await open_connection(self.settings, self.connection_type)
+        return self._conn
+
+    async def _close(self) -> None:
+        if self._conn is not None:
+            await self._conn.close()
+            self._conn = None
+
+    async def _close_if_free(self) -> None:
+        if await _take(self._free, 0):
+            await self._close()
+            self._free.release()
+
+    def _abandon(self, seconds: float = 0.0) -> None:
+        self.closed = True
+        if self._conn is not None:
+            self._conn.pgconn.finish()
+
+
+class AsyncPoolHandle(_LoopHandle):
+    """A pool: every block borrows its own connection, from any number of tasks.
+
+    A block inside a block of the same task borrows a second one.
+    """
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._pool: AsyncPool | None = None
+        self._blocks: dict[object, list[AsyncConnection]] = {}
+
+    async def connect(self) -> None:
+        """Open the pool, also after ``disconnect``; return once one connection is made."""
+        if self._pool is None:
+            make = functools.partial(open_connection, self.settings, self.connection_type)
+            pool = AsyncPool(make, self.settings.pool(self.connection_type))
+            await pool.start()
+            self._pool = pool
+            self._opened()
+
+    async def disconnect(self) -> None:
+        """Close the pool and leave the cache; a borrowed connection is closed on its return."""
+        self._evict()
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            await pool.close()
+
+    async def __aenter__(self) -> psycopg.AsyncConnection[TupleRow]:
+        me = current_task()
+        conn = await self._borrow(len(self._blocks.get(me, ())))
+        self._blocks.setdefault(me, []).append(conn)
+        return conn
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: Any, trace: Any) -> None:
+        conn = self._current("leaving")
+        held = self._blocks[current_task()]
+        held.pop()
+        if not held:
+            del self._blocks[current_task()]
+        await self._give_back(conn, kind is not None)
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[psycopg.AsyncConnection[TupleRow]]:
+        """A block that may end in another task than it began in.
+
+        Some frameworks run the two halves of a generator in different tasks; there,
+        write ``async with handle.connection() as conn:``. The methods of the handle do not
+        see such a block; those of the connection are all there.
+        """
+        conn = await self._borrow(0)
+        failed = True
+        try:
+            yield conn
+            failed = False
+        finally:
+            await self._give_back(conn, failed)
+
+    def cursor(self, *args: Any, **kwargs: Any) -> psycopg.AsyncCursor[Any]:
+        """Open a cursor on the connection of this task's block; arguments are psycopg's."""
+        cursor: psycopg.AsyncCursor[Any] = self._current("cursor()").cursor(*args, **kwargs)
+        return cursor
+
+    def transaction(self, *args: Any, **kwargs: Any) -> Any:
+        """Start psycopg's transaction block in this task's block."""
+        return self._current("transaction()").transaction(*args, **kwargs)
+
+    async def commit(self) -> None:
+        """Commit what this task's innermost block did so far."""
+        await self._current("commit()").commit()
+
+    async def rollback(self) -> None:
+        """Roll back what this task's innermost block did; outside a block, do nothing."""
+        held = self._blocks.get(current_task())
+        if held:
+            await held[-1].rollback()
+
+    def stats(self) -> dict[str, int]:
+        """Return psycopg_pool's figures (psycopg documentation, "Pool stats"); times in ms."""
+        return {} if self._pool is None else self._pool.get_stats()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a connection is lent, or being made."""
+        figures = self.stats()
+        return figures.get("pool_size", 0) > figures.get("pool_available", 0)
+
+    def _current(self, what: str) -> AsyncConnection:
+        held = self._blocks.get(current_task())
+        if not held:
+            raise self._no_block(what)
+        return held[-1]
+
+    async def _borrow(self, held: int) -> AsyncConnection:
+        self._check_open()
+        pool = self._pool
+        if pool is None:
+            raise self._not_open()  # disconnected by another task just now
+        if held >= pool.max_size:
+            raise self._all_held(pool.max_size)
+        conn = await pool.getconn()
+        conn.memory.lend(current_task())
+        try:
+            await _begin(conn, self)
+        except BaseException:
+            await self._give_back(conn, True)
+            raise
+        return conn
+
+    async def _give_back(self, conn: AsyncConnection, failed: bool) -> None:
+        pool = cast(AsyncPool, conn._pool)
+        try:
+            await _end(conn, failed)
+        finally:
+            await pool.give_back(conn)
+
+    def _abandon(self, seconds: float = 0.0) -> None:
+        self.closed = True
+        if self._pool is not None:
+            self._pool.abandon()

@@ -1,0 +1,352 @@
+"""Handles for ``normal`` and ``pool``: what ``get_database_connection`` returns.
+
+A handle is entered to get a connection and left to finish its transaction:
+
+    with handle as conn:
+        conn.execute("...")
+
+Leaving commits, an exception rolls back. ``aio`` is the twin of this module, line by
+line; what both decide alike is in ``base``.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import get_ident
+from typing import Any, cast
+
+import psycopg
+from psycopg.rows import TupleRow
+
+from pgmonkey.config.settings import ConnectionType, Settings
+from pgmonkey.connections import base
+from pgmonkey.connections.base import Ending, Handle
+from pgmonkey.connections.driver import Connection
+from pgmonkey.connections.pools import Pool
+from pgmonkey.errors import CommitUnknownError, TransactionLostError
+
+
+def _arguments(settings: Settings) -> dict[str, Any]:
+    return settings.connect_arguments()
+
+
+def _take(lock: threading.Lock, seconds: float) -> bool:
+    return lock.acquire(timeout=seconds)
+
+
+def _dial(settings: Settings) -> Connection:
+    arguments = _arguments(settings)
+    extra = base.psycopg_arguments(settings)
+    try:
+        return Connection.connect(**arguments, **extra)
+    except psycopg.OperationalError:
+        # A secret from a file or a command may have been rotated between reading it and
+        # using it. Only a changed one is worth a second attempt.
+        fresh = _arguments(settings) if settings.rotates else arguments
+        if fresh == arguments:
+            raise
+        return Connection.connect(**fresh, **extra)
+
+
+def _configure(conn: Connection, settings: Settings, connection_type: ConnectionType) -> None:
+    options, session = settings.options, settings.session(connection_type)
+    conn.set_isolation_level(base.isolation_level(settings))
+    conn.set_read_only(options.read_only)
+    if session and options.pooler != "transaction":
+        conn.execute(*base.settings_statement(session, local=False))
+        conn.commit()
+
+
+def open_connection(settings: Settings, connection_type: ConnectionType) -> Connection:
+    """Make one connection, configured and idle.
+
+    Raises:
+        psycopg.OperationalError: libpq or the server refused, in their words without secrets.
+        SessionSettingError: The server refused a session setting.
+    """
+    failure: Exception
+    try:
+        conn = _dial(settings)
+    except psycopg.Error as error:
+        failure = base.scrubbed(error, settings)
+    else:
+        try:
+            _configure(conn, settings, connection_type)
+            return conn
+        except psycopg.Error as error:
+            conn.close()
+            failure = base.configure_failure(error, settings, connection_type)
+        except BaseException:
+            conn.close()
+            raise
+    raise failure
+
+
+def _begin(conn: Connection, handle: Handle) -> None:
+    """Send the session settings with the transaction, where a pooler forgets them otherwise."""
+    if handle.settings.options.pooler == "transaction":
+        session = handle.settings.session(handle.connection_type)
+        if session:
+            conn.execute(*base.settings_statement(session, local=True))
+
+
+def _end(conn: Connection, failed: bool) -> None:
+    """Finish the transaction of a block; the connection is idle or closed afterwards."""
+    conn.memory.take_back()
+    how = base.ending(conn, failed=failed)
+    try:
+        if how is Ending.COMMIT:
+            conn.commit()
+        elif how is Ending.ROLLBACK:
+            if not failed:
+                base.warn_of_rollback(conn, conn.memory)
+            conn.rollback()
+    except psycopg.Error as error:
+        if how is Ending.COMMIT:
+            if conn.closed:
+                raise CommitUnknownError(base.UNKNOWN_MESSAGE) from error
+            raise
+        # The body's own exception, or its silence, says more than a failed rollback.
+        base.logger.debug("rollback failed: %s", error)
+    finally:
+        if not base.idle(conn):
+            conn.close()
+    if how is Ending.LOST:
+        raise TransactionLostError(base.LOST_MESSAGE)
+
+
+class ConnectionHandle(Handle):
+    """One connection, lent to one thread at a time.
+
+    It stays open between blocks. A block inside a block of the same thread is part of it:
+    only the outermost one ends the transaction.
+    """
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._conn: Connection | None = None
+        self._free = threading.Lock()
+        self._owner: int | None = None
+        self._depth = 0
+
+    def connect(self) -> None:
+        """Open the connection, also after ``disconnect``; replace it if its server has gone.
+
+        Leaves a connection alone that is in somebody's block.
+        """
+        if _take(self._free, 0):
+            try:
+                self._sound()
+                self._opened()
+            finally:
+                self._free.release()
+
+    def disconnect(self) -> None:
+        """Close the connection, after its open block if there is one, and leave the cache."""
+        self._evict()
+        self._close_if_free()
+
+    def __enter__(self) -> psycopg.Connection[TupleRow]:
+        me = get_ident()
+        if self._conn is not None and self._owner == me:
+            self._depth += 1
+            return self._conn
+        self._check_open()
+        if not _take(self._free, self._patience):
+            raise self._busy()
+        try:
+            conn = self._sound()
+            _begin(conn, self)
+        except BaseException:
+            self._free.release()
+            raise
+        conn.memory.lend(me)
+        self._owner, self._depth = me, 1
+        return conn
+
+    def __exit__(self, kind: type[BaseException] | None, error: Any, trace: Any) -> None:
+        conn = self._current("leaving")
+        self._depth -= 1
+        if self._depth:
+            return
+        try:
+            _end(conn, kind is not None)
+        finally:
+            self._owner = None
+            self._free.release()
+            if self.closed:
+                self._close_if_free()
+
+    def cursor(self, *args: Any, **kwargs: Any) -> psycopg.Cursor[Any]:
+        """Open a cursor on the connection of this thread's block; arguments are psycopg's."""
+        cursor: psycopg.Cursor[Any] = self._current("cursor()").cursor(*args, **kwargs)
+        return cursor
+
+    def transaction(self, *args: Any, **kwargs: Any) -> Any:
+        """Start psycopg's transaction block in this thread's block."""
+        return self._current("transaction()").transaction(*args, **kwargs)
+
+    def commit(self) -> None:
+        """Commit what this thread's block did so far."""
+        self._current("commit()").commit()
+
+    def rollback(self) -> None:
+        """Roll back what this thread's block did so far; outside a block, do nothing."""
+        if self._conn is not None and self._owner == get_ident():
+            self._conn.rollback()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a block is open somewhere."""
+        return self._free.locked()
+
+    def _current(self, what: str) -> Connection:
+        if self._conn is None or self._owner != get_ident():
+            raise self._no_block(what)
+        return self._conn
+
+    def _sound(self) -> Connection:
+        """Return the connection, made anew if there is none or its server has gone."""
+        if self._conn is None or not base.alive(self._conn.pgconn, self._conn.memory):
+            self._close()
+            self._conn = open_connection(self.settings, self.connection_type)
+        return self._conn
+
+    def _close(self) -> None:
+        if self._conn is not None:
+            self._conn.close()
+            self._conn = None
+
+    def _close_if_free(self) -> None:
+        if _take(self._free, 0):
+            self._close()
+            self._free.release()
+
+    def _abandon(self, seconds: float = 0.0) -> None:
+        self.closed = True
+        if self._conn is not None:
+            self._conn.pgconn.finish()
+
+
+class PoolHandle(Handle):
+    """A pool: every block borrows its own connection, from any number of threads.
+
+    A block inside a block of the same thread borrows a second one.
+    """
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._pool: Pool | None = None
+        self._blocks: dict[object, list[Connection]] = {}
+
+    def connect(self) -> None:
+        """Open the pool, also after ``disconnect``; return once one connection is made."""
+        if self._pool is None:
+            make = functools.partial(open_connection, self.settings, self.connection_type)
+            pool = Pool(make, self.settings.pool(self.connection_type))
+            pool.start()
+            self._pool = pool
+            self._opened()
+
+    def disconnect(self) -> None:
+        """Close the pool and leave the cache; a borrowed connection is closed on its return."""
+        self._evict()
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.close()
+
+    def __enter__(self) -> psycopg.Connection[TupleRow]:
+        me = get_ident()
+        conn = self._borrow(len(self._blocks.get(me, ())))
+        self._blocks.setdefault(me, []).append(conn)
+        return conn
+
+    def __exit__(self, kind: type[BaseException] | None, error: Any, trace: Any) -> None:
+        conn = self._current("leaving")
+        held = self._blocks[get_ident()]
+        held.pop()
+        if not held:
+            del self._blocks[get_ident()]
+        self._give_back(conn, kind is not None)
+
+    @contextmanager
+    def connection(self) -> Iterator[psycopg.Connection[TupleRow]]:
+        """A block that may end in another thread than it began in.
+
+        Some frameworks run the two halves of a generator in different threads; there,
+        write ``with handle.connection() as conn:``. The methods of the handle do not
+        see such a block; those of the connection are all there.
+        """
+        conn = self._borrow(0)
+        failed = True
+        try:
+            yield conn
+            failed = False
+        finally:
+            self._give_back(conn, failed)
+
+    def cursor(self, *args: Any, **kwargs: Any) -> psycopg.Cursor[Any]:
+        """Open a cursor on the connection of this thread's block; arguments are psycopg's."""
+        cursor: psycopg.Cursor[Any] = self._current("cursor()").cursor(*args, **kwargs)
+        return cursor
+
+    def transaction(self, *args: Any, **kwargs: Any) -> Any:
+        """Start psycopg's transaction block in this thread's block."""
+        return self._current("transaction()").transaction(*args, **kwargs)
+
+    def commit(self) -> None:
+        """Commit what this thread's innermost block did so far."""
+        self._current("commit()").commit()
+
+    def rollback(self) -> None:
+        """Roll back what this thread's innermost block did; outside a block, do nothing."""
+        held = self._blocks.get(get_ident())
+        if held:
+            held[-1].rollback()
+
+    def stats(self) -> dict[str, int]:
+        """Return psycopg_pool's figures (psycopg documentation, "Pool stats"); times in ms."""
+        return {} if self._pool is None else self._pool.get_stats()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a connection is lent, or being made."""
+        figures = self.stats()
+        return figures.get("pool_size", 0) > figures.get("pool_available", 0)
+
+    def _current(self, what: str) -> Connection:
+        held = self._blocks.get(get_ident())
+        if not held:
+            raise self._no_block(what)
+        return held[-1]
+
+    def _borrow(self, held: int) -> Connection:
+        self._check_open()
+        pool = self._pool
+        if pool is None:
+            raise self._not_open()  # disconnected by another thread just now
+        if held >= pool.max_size:
+            raise self._all_held(pool.max_size)
+        conn = pool.getconn()
+        conn.memory.lend(get_ident())
+        try:
+            _begin(conn, self)
+        except BaseException:
+            self._give_back(conn, True)
+            raise
+        return conn
+
+    def _give_back(self, conn: Connection, failed: bool) -> None:
+        pool = cast(Pool, conn._pool)
+        try:
+            _end(conn, failed)
+        finally:
+            pool.give_back(conn)
+
+    def _abandon(self, seconds: float = 0.0) -> None:
+        self.closed = True
+        if self._pool is not None:
+            self._pool.abandon(seconds)

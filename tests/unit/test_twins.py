@@ -1,0 +1,81 @@
+"""The sync and the async handles are the same program but for a few words."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pgmonkey.connections
+
+FOLDER = Path(pgmonkey.connections.__file__).parent
+
+# What a word of aio.py is called in sync.py.
+RENAMES = {
+    "AsyncConnectionHandle": "ConnectionHandle",
+    "AsyncPoolHandle": "PoolHandle",
+    "_LoopHandle": "Handle",
+    "AsyncConnection": "Connection",
+    "AsyncCursor": "Cursor",
+    "AsyncPool": "Pool",
+    "AsyncIterator": "Iterator",
+    "asynccontextmanager": "contextmanager",
+    "current_task": "get_ident",
+    "__aenter__": "__enter__",
+    "__aexit__": "__exit__",
+    "task": "thread",
+    "tasks": "threads",
+}
+
+# What has no twin, with the reason.
+APART = {
+    "_arguments": "a thread reads the secret, so that the loop goes on",
+    "_take": "the locks of threading and asyncio wait in different ways",
+    "_LoopHandle": "only an async handle belongs to a loop",
+    "_abandon": "only threads are waited for",
+    "__init__": "the locks and what identifies an owner have other types",
+}
+
+
+class _WithoutAsync(ast.NodeTransformer):
+    def visit_Await(self, node: ast.Await) -> ast.AST:
+        return self.visit(node.value)
+
+    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> ast.AST:
+        self.generic_visit(node)
+        return ast.FunctionDef(**{name: getattr(node, name, None) for name in node._fields})
+
+    def visit_Constant(self, node: ast.Constant) -> ast.AST:
+        if isinstance(node.value, str):
+            text = re.sub(r"``async with", "``with", node.value)
+            return ast.Constant(re.sub(r"\w+", lambda m: RENAMES.get(m[0], m[0]), text))
+        return node
+
+
+def definitions(name: str, *, plain: bool) -> dict[str, str]:
+    """Return every function of a module by its path, as text without the async words."""
+    tree = ast.parse((FOLDER / name).read_text(encoding="utf-8"))
+    if plain:
+        tree = ast.fix_missing_locations(_WithoutAsync().visit(tree))
+    found: dict[str, str] = {}
+
+    def collect(body: list[ast.stmt], prefix: str) -> None:
+        for node in body:
+            title = getattr(node, "name", "")
+            title = RENAMES.get(title, title) if plain else title
+            if getattr(node, "name", "") in APART:
+                continue
+            if isinstance(node, ast.ClassDef):
+                collect(node.body, f"{prefix}{title}.")
+            elif isinstance(node, ast.FunctionDef):
+                text = ast.unparse(node)
+                if plain:
+                    text = re.sub(r"\w+", lambda m: RENAMES.get(m[0], m[0]), text)
+                found[prefix + title] = text
+
+    collect(tree.body, "")
+    return found
+
+
+def test_async_handles_without_the_async_words_are_the_sync_handles():
+    assert definitions("aio.py", plain=True) == definitions("sync.py", plain=False)
