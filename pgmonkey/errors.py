@@ -38,9 +38,11 @@ class ConfigError(PGMonkeyError, ValueError):
         file: The file as the caller named it, ``<dict>`` or ``<environment>``.
         line, column: Position of the offending node, or None outside a file.
         key: Dotted path such as ``connection_settings.port``, or None for the whole file.
+        severity: "warning" only in what ``findings`` returns; such a one is never raised.
     """
 
     code = "PGM201"
+    severity: str = "error"
 
     def __init__(
         self,

@@ -17,9 +17,10 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from pgmonkey.config.redaction import Secret, scrub
+from pgmonkey.errors import ConfigError
 
 if TYPE_CHECKING:
-    from pgmonkey.config.interpolation import SecretSource
+    from pgmonkey.config.rotation import SecretSource
 
 ConnectionType = Literal["normal", "pool", "async", "async_pool"]
 CONNECTION_TYPES: tuple[ConnectionType, ...] = get_args(ConnectionType)
@@ -36,6 +37,15 @@ class Mark:
     file: str
     line: int | None = None
     column: int | None = None
+
+    def error(
+        self, problem: str, key: str | None = None, kind: type[ConfigError] = ConfigError
+    ) -> ConfigError:
+        """Return an error about this place."""
+        return kind(problem, file=self.file, line=self.line, column=self.column, key=key)
+
+    def __str__(self) -> str:
+        return ":".join(str(p) for p in (self.file, self.line, self.column) if p is not None)
 
 
 @dataclass(frozen=True)
@@ -85,6 +95,8 @@ class Settings:
         sync_settings: Server settings for ``normal`` and ``pool``, by name.
         async_settings: The same for ``async`` and ``async_pool``.
         marks: Position of every key that was given, by dotted path.
+        origins: Which reference gave the value of a key, by dotted path: ``${PGHOST}`` or
+            ``from_file /run/secrets/user``. Literal values are not in here.
     """
 
     name: str
@@ -96,9 +108,10 @@ class Settings:
     async_settings: Mapping[str, str] = field(default_factory=dict)
     options: ConnectionOptions = ConnectionOptions()
     marks: Mapping[str, Mark] = field(default_factory=dict, compare=False)
+    origins: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
-        for section in ("connection", "sync_settings", "async_settings", "marks"):
+        for section in ("connection", "sync_settings", "async_settings", "marks", "origins"):
             object.__setattr__(self, section, MappingProxyType(dict(getattr(self, section))))
 
     def __repr__(self) -> str:

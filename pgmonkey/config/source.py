@@ -1,0 +1,341 @@
+"""YAML text, or a dict, as nodes that know where they stand.
+
+YAML 1.1 reads 05432 as 2842, ``no`` as False and 12:30:45 as 45045, so nothing is
+resolved here: a scalar keeps the text the user wrote, and the key it belongs to decides
+what that text means. Nodes are built from the parser's events rather than by PyYAML's
+composer, which recurses; nothing here does. No message repeats the user's text: the
+parser does not know yet which part of it is a password.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from pgmonkey.config.redaction import Secret
+from pgmonkey.config.settings import Mark
+from pgmonkey.errors import ConfigError
+
+if TYPE_CHECKING:
+    import yaml
+
+# The template has 6 KB. Beyond these a file is not a configuration, and reading it would
+# only take time and memory.
+MAX_BYTES = 256 * 1024
+MAX_DEPTH = 20
+MAX_MERGED = 1_000
+
+# What YAML 1.2 allows in a stream; PyYAML refuses the rest too, but without a position.
+_FORBIDDEN = re.compile("[^\t\n\r -~\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_NULLS = ("", "~", "null", "Null", "NULL")
+_TAG = "tag:yaml.org,2002:"
+_SCALAR_TAGS = frozenset(_TAG + kind for kind in ("str", "int", "float", "bool", "null"))
+
+
+@dataclass(frozen=True)
+class Scalar:
+    """One value.
+
+    Attributes:
+        text: As written; None for null.
+        plain: Not quoted, so that a number or a switch may be meant. For a value from a
+            dict: not a string.
+        given: The object of a dict; None from a file.
+        opens: Where each ``${`` of the text stands.
+    """
+
+    mark: Mark
+    text: str | None = field(repr=False)
+    plain: bool = True
+    given: object = field(default=None, repr=False)
+    opens: tuple[Mark, ...] = ()
+
+
+@dataclass(frozen=True)
+class Sequence:
+    mark: Mark
+    items: list[Node] = field(default_factory=list, repr=False)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A mapping; ``keys`` has the position of each key that stands in it."""
+
+    mark: Mark
+    entries: dict[str, Node] = field(default_factory=dict, repr=False)
+    keys: dict[str, Mark] = field(default_factory=dict, repr=False)
+
+    def key_mark(self, key: str) -> Mark:
+        """Return where *key* stands, or its value where ``<<`` brought it."""
+        return self.keys.get(key, self.entries[key].mark)
+
+
+Node: TypeAlias = "Scalar | Sequence | Table"
+
+
+def kind(node: Node) -> str:
+    """Return what *node* is in the words of an error message."""
+    return {Scalar: "text", Sequence: "a list", Table: "a mapping"}[type(node)]
+
+
+def read_bytes(data: bytes, file: str) -> Table:
+    """Return the root of a YAML file; UTF-8, with or without a byte order mark.
+
+    Raises:
+        ConfigError: It is not UTF-8, not YAML, or not one mapping.
+    """
+    if len(data) > MAX_BYTES:
+        raise ConfigError(f"is larger than {MAX_BYTES // 1024} KiB", file=file)
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise ConfigError("is UTF-16, not UTF-8; save it as UTF-8", file=file, line=1, column=1)
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        before = data[: error.start].decode("utf-8-sig", "replace")
+        raise _at(before, len(before), file, "this is not UTF-8; save the file as UTF-8") from None
+    return read_text(text, file)
+
+
+def read_text(text: str, file: str) -> Table:
+    """Return the root of YAML *text*; see ``read_bytes``."""
+    import yaml
+
+    if bad := _FORBIDDEN.search(text):
+        raise _at(
+            text, bad.start(), file, f"the character U+{ord(bad[0]):04X} cannot stand in YAML"
+        )
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        root = _Builder(text, file, loader(text)).document()
+    except yaml.MarkedYAMLError as error:
+        at = error.problem_mark or error.context_mark
+        line, column = (at.line, at.column) if at else (0, 0)
+        raise ConfigError(
+            _in_our_words(text, line, column, error), file=file, line=line + 1, column=column + 1
+        ) from None  # the cause shows a piece of the file
+    if not isinstance(root, Table):
+        mark = root.mark
+        empty = isinstance(root, Scalar) and root.text is None
+        raise ConfigError(
+            "is empty; `pgmonkey pgconfig create` writes a template"
+            if empty
+            else f"expects a mapping of sections, not {kind(root)}",
+            file=file,
+            line=mark.line,
+            column=mark.column,
+        )
+    return root
+
+
+def read_dict(config: Mapping[str, Any], file: str) -> Table:
+    """Return the root of a configuration that was given as a dict.
+
+    Raises:
+        ConfigError: It holds something that a YAML file could not.
+    """
+    root = _from_python(config, Mark(file), "", 0)
+    assert isinstance(root, Table)
+    return root
+
+
+def _from_python(value: object, mark: Mark, path: str, depth: int) -> Node:
+    if depth > MAX_DEPTH:
+        raise ConfigError(f"nested deeper than {MAX_DEPTH} levels", file=mark.file, key=path)
+    if isinstance(value, Mapping):
+        table = Table(mark)
+        for key, inner in value.items():
+            if not isinstance(key, str):
+                problem = f"a key must be text, not {type(key).__name__}"
+                raise ConfigError(problem, file=mark.file, key=path or None)
+            table.entries[key] = _from_python(
+                inner, mark, f"{path}.{key}" if path else key, depth + 1
+            )
+            table.keys[key] = mark
+        return table
+    if isinstance(value, list | tuple):
+        return Sequence(mark, [_from_python(v, mark, path, depth + 1) for v in value])
+    text: str | None
+    if value is None:
+        text = None
+    elif isinstance(value, str):
+        text = str.__str__(value)
+    elif isinstance(value, bool):
+        text = "true" if value else "false"
+    elif isinstance(value, int | float):
+        # repr refuses integers of more than 4300 digits; hex does not.
+        text = repr(value) if isinstance(value, float) or value.bit_length() < 1024 else hex(value)
+    elif isinstance(value, Secret):
+        text = value.reveal()
+    elif isinstance(value, os.PathLike):
+        text = os.fsdecode(value)
+    else:
+        problem = f"expects text, a number or a switch, not {type(value).__name__}"
+        raise ConfigError(problem, file=mark.file, key=path or None)
+    _check_text(text, mark, path or None)
+    return Scalar(mark, text, not isinstance(value, str), value, (mark,) * (text or "").count("${"))
+
+
+def _check_text(text: str | None, mark: Mark, key: str | None = None) -> None:
+    """Refuse what no connection string, setting or path can carry."""
+    if text is None or (text.isprintable() and text.isascii()):
+        return
+    if "\0" in text:
+        raise mark.error("holds a NUL character", key)
+    if any("\ud800" <= char <= "\udfff" for char in text):
+        raise mark.error("holds a lone surrogate, which is no character", key)
+
+
+def _at(text: str, offset: int, file: str, problem: str) -> ConfigError:
+    """Return an error at *offset* of *text*."""
+    line = text.count("\n", 0, offset) + 1
+    column = offset - (text.rfind("\n", 0, offset) + 1) + 1
+    return ConfigError(problem, file=file, line=line, column=column)
+
+
+def _in_our_words(text: str, line: int, column: int, error: yaml.MarkedYAMLError) -> str:
+    """Return the parser's problem without what it quotes from the file."""
+    lines = text.splitlines()
+    here = lines[line] if line < len(lines) else ""
+    if here[column : column + 1] == "\t" or "\t" in here[: len(here) - len(here.lstrip())]:
+        return "a tab; YAML is indented with spaces"
+    if here[column : column + 1] in ("@", "`", "%"):
+        return f"a value cannot begin with {here[column]!r}; put it in quotes"
+    problem = (error.problem or "").partition(", but ")[0]
+    # The pure Python parser quotes tokens: ':' may stay, anything longer may be a password.
+    problem = re.sub(r"(['\"]).{2,}\1", "…", problem, flags=re.DOTALL)
+    while_ = f"{error.context}: " if error.context and "'" not in error.context else ""
+    return f"not YAML: {while_}{problem or 'cannot be read'}"
+
+
+class _Builder:
+    """Nodes from one stream of parser events."""
+
+    def __init__(self, text: str, file: str, loader: yaml.SafeLoader) -> None:
+        self.file = file
+        self.lines = text.splitlines(keepends=True)
+        self.loader = loader
+        self.anchors: dict[str, Node] = {}
+        self.merged = 0
+
+    def document(self) -> Node:
+        """Return the root node of the only document."""
+        import yaml
+
+        root: Node | None = None
+        # Each open collection with its anchor and, in a mapping, the key that waits for its value.
+        open_nodes: list[tuple[Table | Sequence, str | None]] = []
+        waiting: list[tuple[str, Mark] | None] = []
+        while self.loader.check_event():
+            event = self.loader.get_event()  # type: ignore[no-untyped-call]
+            if isinstance(event, yaml.DocumentStartEvent) and root is not None:
+                raise self.error(
+                    event, "a second document begins; one file holds one configuration"
+                )
+            if isinstance(event, yaml.CollectionStartEvent):
+                node: Node = self.collection(event, len(open_nodes))
+                open_nodes.append((node, event.anchor))  # type: ignore[arg-type]  # never a scalar
+                waiting.append(None)
+                continue
+            if isinstance(event, yaml.CollectionEndEvent):
+                node, anchor = open_nodes.pop()
+                waiting.pop()
+                # Only now, so that a node which contains itself is an unknown anchor.
+                if anchor:
+                    self.anchors[anchor] = node
+            elif isinstance(event, yaml.AliasEvent):
+                if event.anchor not in self.anchors:
+                    raise self.error(
+                        event,
+                        "no anchor of this name before here; quote a value that begins with '*'",
+                    )
+                node = self.anchors[event.anchor]
+            elif isinstance(event, yaml.ScalarEvent):
+                node = self.scalar(event)
+            else:
+                continue
+            if not open_nodes:
+                root = node
+                continue
+            parent = open_nodes[-1][0]
+            if isinstance(parent, Sequence):
+                parent.items.append(node)
+            elif waiting[-1] is None:
+                waiting[-1] = self.key(parent, node)
+            else:
+                self.entry(parent, *waiting[-1], node)
+                waiting[-1] = None
+        return root or Scalar(Mark(self.file, 1, 1), None)
+
+    def mark(self, event: yaml.Event) -> Mark:
+        assert event.start_mark is not None  # a stream of events always has marks
+        return Mark(self.file, event.start_mark.line + 1, event.start_mark.column + 1)
+
+    def error(self, event: yaml.Event, problem: str) -> ConfigError:
+        return self.mark(event).error(problem)
+
+    def collection(self, event: yaml.CollectionStartEvent, depth: int) -> Table | Sequence:
+        import yaml
+
+        if depth >= MAX_DEPTH:
+            raise self.error(event, f"nested deeper than {MAX_DEPTH} levels")
+        table = isinstance(event, yaml.MappingStartEvent)
+        if event.tag not in (None, "!", _TAG + ("map" if table else "seq")):
+            raise self.error(event, "tags are not supported; quote a value that begins with '!'")
+        return Table(self.mark(event)) if table else Sequence(self.mark(event))
+
+    def scalar(self, event: yaml.ScalarEvent) -> Scalar:
+        if event.tag not in (None, "!") and event.tag not in _SCALAR_TAGS:
+            raise self.error(event, "tags are not supported; quote a value that begins with '!'")
+        plain = not event.style and event.tag is None
+        null = event.tag == _TAG + "null" or (plain and event.value in _NULLS)
+        if event.anchor and null:
+            raise self.error(event, "an anchor without a value; quote a value that begins with '&'")
+        _check_text(event.value, self.mark(event))
+        opens = tuple(self.opens(event)) if "${" in event.value else ()
+        node = Scalar(self.mark(event), None if null else event.value, plain, None, opens)
+        if event.anchor:
+            self.anchors[event.anchor] = node
+        return node
+
+    def opens(self, event: yaml.ScalarEvent) -> list[Mark]:
+        """Return where the source of a scalar has ``${``, whatever its style."""
+        first, last = event.start_mark, event.end_mark
+        assert first is not None
+        assert last is not None
+        found = []
+        for number in range(first.line, min(last.line + 1, len(self.lines))):
+            line = self.lines[number]
+            stop = last.column if number == last.line else len(line)
+            at = line.find("${", first.column if number == first.line else 0, stop)
+            while at >= 0:
+                found.append(Mark(self.file, number + 1, at + 1))
+                at = line.find("${", at + 2, stop)
+        return found
+
+    def key(self, table: Table, node: Node) -> tuple[str, Mark]:
+        if not isinstance(node, Scalar):
+            raise node.mark.error(f"a key must be text, not {kind(node)}")
+        name = node.text or ""
+        if name in table.keys:
+            line = table.keys[name].line
+            raise node.mark.error(f"the same key stands in line {line} already; drop one of them")
+        return name, node.mark
+
+    def entry(self, table: Table, name: str, mark: Mark, node: Node) -> None:
+        """Add one entry; what ``<<`` brings gives way to what stands in the mapping itself."""
+        table.keys[name] = mark
+        if name != "<<":
+            table.entries[name] = node
+            return
+        sources = node.items if isinstance(node, Sequence) else [node]
+        for source in sources:
+            if not isinstance(source, Table):
+                raise source.mark.error(f"'<<' takes mappings, not {kind(source)}")
+            self.merged += len(source.entries)
+            if self.merged > MAX_MERGED:
+                raise mark.error(f"'<<' brings more than {MAX_MERGED} keys")
+            for key, value in source.entries.items():
+                table.entries.setdefault(key, value)

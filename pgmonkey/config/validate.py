@@ -1,0 +1,272 @@
+"""Nodes -> values that are valid: one pass over a configuration against the table of keys.
+
+Every problem is found, not only the first, so that ``pgconfig validate`` can list them;
+``load`` raises the first. What a problem is depends on nothing but the nodes, the table
+and, with interpolation, what the references give.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from pgmonkey.config.interpolation import (
+    REFERENCES,
+    Resolved,
+    Resolver,
+    looks_like_reference,
+)
+from pgmonkey.config.schema import (
+    ASYNC_POOL,
+    CONNECTION,
+    OPEN_SECTIONS,
+    OPTIONS,
+    POOL,
+    SECTIONS,
+    Key,
+    Libpq,
+    keys,
+    nearest,
+)
+from pgmonkey.config.settings import Mark
+from pgmonkey.config.source import Node, Scalar, Sequence, Table, kind
+from pgmonkey.config.values import Value, given, value_of
+from pgmonkey.errors import ConfigError
+
+_SETTING_NAME = re.compile(r"[A-Za-z_][\w$]*(\.[A-Za-z_][\w$]*)*", re.ASCII)
+
+# psycopg's own option; earlier versions took it beside libpq's keywords.
+_MOVED = {"autocommit": keys(OPTIONS)["autocommit"]}
+
+
+@dataclass(frozen=True)
+class Item:
+    """One key that was given.
+
+    Attributes:
+        key: Its row in the table.
+        path: Where it stood, dotted; not ``key.path`` for a key that has moved.
+        given: The user's own value, for ``load_config``.
+        value: The value for ``Settings``; None when it counts as not given.
+        origin: The reference that gave it, or "".
+        literal: Whether it is a reference that was not resolved.
+    """
+
+    key: Key
+    path: str
+    mark: Mark
+    given: Any = field(repr=False)
+    value: Value = None
+    origin: str = ""
+    literal: bool = False
+
+
+@dataclass
+class Reading:
+    """What one configuration holds, and everything that is wrong with it.
+
+    Attributes:
+        sections: Names of the sections that were given.
+        warnings: Unknown connection keys; their ``severity`` says so.
+        old_form: A warning that everything stands under ``postgresql``, as in version 2.
+        exposed: A warning that everybody may read the password.
+    """
+
+    sections: list[str] = field(default_factory=list)
+    items: list[Item] = field(default_factory=list)
+    errors: list[ConfigError] = field(default_factory=list)
+    warnings: list[ConfigError] = field(default_factory=list)
+    old_form: ConfigError | None = None
+    exposed: ConfigError | None = None
+
+    def in_order(self) -> list[ConfigError]:
+        """Return all errors and warnings in the order of lines."""
+        special = [problem for problem in (self.old_form, self.exposed) if problem is not None]
+        return sorted([*self.errors, *self.warnings, *special], key=_position)
+
+
+def _position(problem: ConfigError) -> tuple[int, int]:
+    return problem.line or 0, problem.column or 0
+
+
+class Validator:
+    """Reads one configuration.
+
+    Args:
+        libpq: Decides which connection keys are valid.
+        resolver: Resolves references; None leaves them as literal text.
+        strict: Whether an unknown connection key is an error instead of a warning.
+        public: Whether everybody may read the file.
+    """
+
+    def __init__(
+        self, libpq: Libpq, resolver: Resolver | None, *, strict: bool = False, public: bool = False
+    ) -> None:
+        self.libpq = libpq
+        self.resolver = resolver
+        self.strict = strict
+        self.public = public
+        self.reading = Reading()
+
+    def read(self, root: Table) -> Reading:
+        """Return the items of *root*, in its flat form or under ``postgresql``."""
+        root = self._flat(root)
+        for name, node in root.entries.items():
+            if name in SECTIONS:
+                self.reading.sections.append(name)
+                self._section(name, node)
+            elif key := keys("").get(name):
+                self._item(key, name, node)
+            else:
+                known = [*keys(""), *SECTIONS]
+                self._wrong(root.key_mark(name), name, "is not a section" + nearest(name, known))
+        self._sizes(POOL)
+        self._sizes(ASYNC_POOL)
+        self._autocommit()
+        self.reading.errors.sort(key=_position)
+        return self.reading
+
+    def _wrong(self, mark: Mark, path: str, problem: str) -> None:
+        self.reading.errors.append(mark.error(problem, _shown_path(path)))
+
+    def _flat(self, root: Table) -> Table:
+        """Return the sections, wherever they are; version 2 had them under one key."""
+        if "postgresql" not in root.entries:
+            return root
+        inner = root.entries["postgresql"]
+        mark = root.key_mark("postgresql")
+        for name in root.entries.keys() - {"postgresql"}:
+            self._wrong(root.key_mark(name), name, "stands beside 'postgresql'; put it inside")
+        problem = "this is the form of version 2; move what is in it one level up"
+        self.reading.old_form = _warning(mark, "postgresql", problem)
+        if not isinstance(inner, Table):
+            if not (isinstance(inner, Scalar) and inner.text is None):
+                self._wrong(inner.mark, "postgresql", f"expects a mapping, not {kind(inner)}")
+            return Table(inner.mark)
+        return inner
+
+    def _section(self, section: str, node: Node) -> None:
+        if isinstance(node, Scalar) and node.text is None:
+            return
+        if not isinstance(node, Table):
+            self._wrong(node.mark, section, f"expects a mapping of keys, not {kind(node)}")
+            return
+        known = keys(section, self.libpq) if section == CONNECTION else keys(section)
+        for name, inner in node.entries.items():
+            path = f"{section}.{name}"
+            key = known.get(name)
+            if key is None and section in OPEN_SECTIONS and _SETTING_NAME.fullmatch(name):
+                key = Key(section, name, "", "setting")
+            if key is None and section == CONNECTION:
+                key = _MOVED.get(name)
+            if key is not None:
+                self._item(key, path, inner)
+            else:
+                self._unknown(section, name, inner, node.key_mark(name), known)
+
+    def _unknown(
+        self, section: str, name: str, node: Node, mark: Mark, known: dict[str, Key]
+    ) -> None:
+        path = f"{section}.{name}"
+        if name in REFERENCES:
+            self._wrong(mark, path, "a whole section cannot be a reference; use it for a value")
+        elif section in OPEN_SECTIONS:
+            self._wrong(mark, path, "is not the name of a server setting")
+        elif section != CONNECTION:
+            self._wrong(mark, path, "is not a key of this section" + nearest(name, known))
+        elif name in keys(CONNECTION):
+            needed = keys(CONNECTION)[name].libpq
+            which = f"libpq {needed}" if needed else "another build of libpq"
+            self._wrong(mark, path, f"needs {which}, and this is {self.libpq.version}")
+        else:
+            guess = nearest(name, [*known, *_MOVED])
+            if self.strict:
+                self._wrong(mark, path, "is not a key that libpq knows" + guess)
+                return
+            problem = "is not a key that libpq knows, and is ignored" + guess
+            self.reading.warnings.append(_warning(mark, _shown_path(path), problem))
+            if isinstance(node, Scalar):
+                key = Key(CONNECTION, name, "")
+                self.reading.items.append(Item(key, path, node.mark, given(key, node)))
+
+    def _item(self, key: Key, path: str, node: Node) -> None:
+        try:
+            item = self._read_item(key, path, node)
+        except ConfigError as error:
+            self.reading.errors.append(error)
+            return
+        self.reading.items.append(item)
+        # Only a text which stands in the file itself: references have an origin.
+        if self.public and key.secret and item.value is not None and not item.origin:
+            problem = "stands in a file that everybody may read; take that away with chmod o-r"
+            self.reading.exposed = self.reading.exposed or _warning(item.mark, path, problem)
+
+    def _read_item(self, key: Key, path: str, node: Node) -> Item:
+        if self.resolver is None and looks_like_reference(node):
+            return Item(key, path, node.mark, _as_python(node), literal=True)
+        if self.resolver is not None:
+            resolved = self.resolver.resolve(node, path, rotates=key.secret)
+        elif isinstance(node, Scalar):
+            resolved = Resolved(node.text)
+        else:
+            raise node.mark.error(f"expects one value, not {kind(node)}", path)
+        own: object = resolved.text
+        plain = False
+        if isinstance(node, Scalar) and node.text == resolved.text:
+            own, plain = given(key, node), node.plain
+        value: Value = None
+        if resolved.text:
+            value = value_of(key, resolved, node.mark, path, plain=plain)
+        elif resolved.text is None and key.kind == "threshold":
+            value = False  # psycopg's own word for never
+        return Item(key, path, node.mark, own, value, resolved.origin)
+
+    def _sizes(self, section: str) -> None:
+        """Compare the sizes of a pool, with the default where one is not given."""
+        given = {item.key.name: item for item in self.reading.items if item.key.section == section}
+        low, high = given.get("min_size"), given.get("max_size")
+        table = keys(section)
+        smallest = low.value if low and low.value is not None else table["min_size"].default
+        largest = high.value if high and high.value is not None else table["max_size"].default
+        assert isinstance(smallest, int)
+        assert isinstance(largest, int)
+        if smallest <= largest:
+            return
+        if low is not None and low.value is not None:
+            default = "" if high and high.value is not None else ", the default"
+            self._wrong(
+                low.mark, low.path, f"{smallest} is larger than max_size ({largest}{default})"
+            )
+        elif high is not None:
+            problem = (
+                f"{largest} is smaller than min_size ({smallest}, the default); set min_size too"
+            )
+            self._wrong(high.mark, high.path, problem)
+
+    def _autocommit(self) -> None:
+        """Refuse two answers to one question."""
+        found = [i for i in self.reading.items if i.key.path == f"{OPTIONS}.autocommit"]
+        if len(found) == 2 and found[0].value != found[1].value:
+            self._wrong(found[1].mark, found[1].path, f"contradicts {found[0].path}")
+
+
+def _warning(mark: Mark, path: str, problem: str) -> ConfigError:
+    warning = mark.error(problem, path)
+    warning.severity = "warning"
+    return warning
+
+
+def _shown_path(path: str) -> str:
+    """Return *path* up to what cannot be a key: in ``password:x`` the space was forgotten."""
+    name = re.match(r"[\w.$ -]{0,80}", path)
+    return path if name is None or name[0] == path else name[0] + "…"
+
+
+def _as_python(node: Node) -> object:
+    """Return a reference as it was given."""
+    if isinstance(node, Table):
+        return {name: _as_python(inner) for name, inner in node.entries.items()}
+    if isinstance(node, Sequence):
+        return [_as_python(item) for item in node.items]
+    return node.text if node.given is None else node.given
