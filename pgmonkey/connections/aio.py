@@ -20,18 +20,11 @@ from typing import Any, cast
 import psycopg
 from psycopg.rows import TupleRow
 
-from pgmonkey.config.settings import ConnectionType, Settings
 from pgmonkey.connections import base
-from pgmonkey.connections.base import Ending, Handle
-from pgmonkey.connections.driver import AsyncConnection
+from pgmonkey.connections.base import Handle
+from pgmonkey.connections.driver_aio import AsyncConnection, begin, end, open_connection
 from pgmonkey.connections.pools import AsyncPool
-from pgmonkey.errors import CommitUnknownError, HandleError, TransactionLostError
-
-
-async def _arguments(settings: Settings) -> dict[str, Any]:
-    if settings.rotates:  # reads a file or runs a command
-        return await asyncio.to_thread(settings.connect_arguments)
-    return settings.connect_arguments()
+from pgmonkey.errors import HandleError
 
 
 async def _take(lock: asyncio.Lock, seconds: float) -> bool:
@@ -43,89 +36,6 @@ async def _take(lock: asyncio.Lock, seconds: float) -> bool:
         return await asyncio.wait_for(lock.acquire(), seconds)
     except asyncio.TimeoutError:
         return False
-
-
-async def _dial(settings: Settings) -> AsyncConnection:
-    arguments = await _arguments(settings)
-    extra = base.psycopg_arguments(settings)
-    try:
-        return await AsyncConnection.connect(**arguments, **extra)
-    except psycopg.OperationalError:
-        # A secret from a file or a command may have been rotated between reading it and
-        # using it. Only a changed one is worth a second attempt.
-        fresh = await _arguments(settings) if settings.rotates else arguments
-        if fresh == arguments:
-            raise
-        return await AsyncConnection.connect(**fresh, **extra)
-
-
-async def _configure(
-    conn: AsyncConnection, settings: Settings, connection_type: ConnectionType
-) -> None:
-    options, session = settings.options, settings.session(connection_type)
-    await conn.set_isolation_level(base.isolation_level(settings))
-    await conn.set_read_only(options.read_only)
-    if session and options.pooler != "transaction":
-        await conn.execute(*base.settings_statement(session, local=False))
-        await conn.commit()
-
-
-async def open_connection(settings: Settings, connection_type: ConnectionType) -> AsyncConnection:
-    """Make one connection, configured and idle.
-
-    Raises:
-        psycopg.OperationalError: libpq or the server refused, in their words without secrets.
-        SessionSettingError: The server refused a session setting.
-    """
-    failure: Exception
-    try:
-        conn = await _dial(settings)
-    except psycopg.Error as error:
-        failure = base.scrubbed(error, settings)
-    else:
-        try:
-            await _configure(conn, settings, connection_type)
-            return conn
-        except psycopg.Error as error:
-            await conn.close()
-            failure = base.configure_failure(error, settings, connection_type)
-        except BaseException:
-            await conn.close()
-            raise
-    raise failure
-
-
-async def _begin(conn: AsyncConnection, handle: Handle) -> None:
-    """Send the session settings with the transaction, where a pooler forgets them otherwise."""
-    if handle.settings.options.pooler == "transaction":
-        session = handle.settings.session(handle.connection_type)
-        if session:
-            await conn.execute(*base.settings_statement(session, local=True))
-
-
-async def _end(conn: AsyncConnection, failed: bool) -> None:
-    """Finish the transaction of a block; the connection is idle or closed afterwards."""
-    conn.memory.take_back()
-    how = base.ending(conn, failed=failed)
-    try:
-        if how is Ending.COMMIT:
-            await conn.commit()
-        elif how is Ending.ROLLBACK:
-            if not failed:
-                base.warn_of_rollback(conn, conn.memory)
-            await conn.rollback()
-    except psycopg.Error as error:
-        if how is Ending.COMMIT:
-            if conn.closed:
-                raise CommitUnknownError(base.UNKNOWN_MESSAGE) from error
-            raise
-        # The body's own exception, or its silence, says more than a failed rollback.
-        base.logger.debug("rollback failed: %s", error)
-    finally:
-        if not base.idle(conn):
-            await conn.close()
-    if how is Ending.LOST:
-        raise TransactionLostError(base.LOST_MESSAGE)
 
 
 class _LoopHandle(Handle):
@@ -193,7 +103,7 @@ class AsyncConnectionHandle(_LoopHandle):
             raise self._busy()
         try:
             conn = await self._sound()
-            await _begin(conn, self)
+            await begin(conn, self.settings, self.connection_type)
         except BaseException:
             self._free.release()
             raise
@@ -207,7 +117,7 @@ class AsyncConnectionHandle(_LoopHandle):
         if self._depth:
             return
         try:
-            await _end(conn, kind is not None)
+            await end(conn, kind is not None)
         finally:
             self._owner = None
             self._free.release()
@@ -367,7 +277,7 @@ class AsyncPoolHandle(_LoopHandle):
         conn = await pool.getconn()
         conn.memory.lend(current_task())
         try:
-            await _begin(conn, self)
+            await begin(conn, self.settings, self.connection_type)
         except BaseException:
             await self._give_back(conn, True)
             raise
@@ -376,7 +286,7 @@ class AsyncPoolHandle(_LoopHandle):
     async def _give_back(self, conn: AsyncConnection, failed: bool) -> None:
         pool = cast(AsyncPool, conn._pool)
         try:
-            await _end(conn, failed)
+            await end(conn, failed)
         finally:
             await pool.give_back(conn)
 

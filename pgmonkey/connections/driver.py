@@ -1,21 +1,23 @@
-"""psycopg's connections, which remember three more things.
+"""psycopg's connection, which remembers three more things, and how one is opened and ended.
 
 A swallowed error is worth a warning that names its SQLSTATE; a server that hung up on an
 idle connection should be noticed before the next statement; and a reference kept beyond
 its block must not roll back somebody else's. psycopg keeps none of these. Everything else
-is psycopg's: ``isinstance(conn, psycopg.Connection)`` holds.
+is psycopg's: ``isinstance(conn, psycopg.Connection)`` holds. ``driver_aio`` is the twin.
 """
 
 from __future__ import annotations
 
-from asyncio import current_task
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import psycopg
 from psycopg.rows import TupleRow, tuple_row
 
-from pgmonkey.connections.base import Memory
+from pgmonkey.config.settings import ConnectionType, Settings
+from pgmonkey.connections import base
+from pgmonkey.connections.base import Ending, Memory
+from pgmonkey.errors import CommitUnknownError, TransactionLostError
 
 if TYPE_CHECKING:
     from psycopg.abc import PQGen
@@ -50,23 +52,85 @@ class Connection(psycopg.Connection[TupleRow]):
             super().rollback()
 
 
-class AsyncConnection(psycopg.AsyncConnection[TupleRow]):
-    """A ``psycopg.AsyncConnection`` in every respect."""
+def _arguments(settings: Settings) -> dict[str, Any]:
+    return settings.connect_arguments()
 
-    def __init__(self, pgconn: PGconn, row_factory: Any = tuple_row) -> None:
-        super().__init__(pgconn, row_factory)
-        self.memory = Memory()
-        self.add_notice_handler(self.memory.notice)
 
-    async def wait(self, gen: PQGen[_RV], *args: Any, **kwargs: Any) -> _RV:
-        """Wait as psycopg does, and note the SQLSTATE of a failure."""
-        try:
-            return await super().wait(gen, *args, **kwargs)
-        except psycopg.Error as error:
-            self.memory.sqlstate = error.sqlstate
+def _dial(settings: Settings) -> Connection:
+    arguments = _arguments(settings)
+    extra = base.psycopg_arguments(settings)
+    try:
+        return Connection.connect(**arguments, **extra)
+    except psycopg.OperationalError:
+        # A secret from a file or a command may have been rotated between reading it and
+        # using it. Only a changed one is worth a second attempt.
+        fresh = _arguments(settings) if settings.rotates else arguments
+        if fresh == arguments:
             raise
+        return Connection.connect(**fresh, **extra)
 
-    async def rollback(self) -> None:
-        """Roll back as psycopg does, unless the caller's block is over and another's is on."""
-        if not self.memory.stale(current_task()):
-            await super().rollback()
+
+def _configure(conn: Connection, settings: Settings, connection_type: ConnectionType) -> None:
+    options, session = settings.options, settings.session(connection_type)
+    conn.set_isolation_level(base.isolation_level(settings))
+    conn.set_read_only(options.read_only)
+    if session and options.pooler != "transaction":
+        conn.execute(*base.settings_statement(session, local=False))
+        conn.commit()
+
+
+def open_connection(settings: Settings, connection_type: ConnectionType) -> Connection:
+    """Make one connection, configured and idle.
+
+    Raises:
+        psycopg.OperationalError: libpq or the server refused, in their words without secrets.
+        SessionSettingError: The server refused a session setting.
+    """
+    failure: Exception
+    try:
+        conn = _dial(settings)
+    except psycopg.Error as error:
+        failure = base.scrubbed(error, settings)
+    else:
+        try:
+            _configure(conn, settings, connection_type)
+            return conn
+        except psycopg.Error as error:
+            conn.close()
+            failure = base.configure_failure(error, settings, connection_type)
+        except BaseException:
+            conn.close()
+            raise
+    raise failure
+
+
+def begin(conn: Connection, settings: Settings, connection_type: ConnectionType) -> None:
+    """Send the session settings with the transaction, where a pooler forgets them otherwise."""
+    session = settings.session(connection_type)
+    if session and settings.options.pooler == "transaction":
+        conn.execute(*base.settings_statement(session, local=True))
+
+
+def end(conn: Connection, failed: bool) -> None:
+    """Finish the transaction of a block; the connection is idle or closed afterwards."""
+    conn.memory.take_back()
+    how = base.ending(conn, failed=failed)
+    try:
+        if how is Ending.COMMIT:
+            conn.commit()
+        elif how is Ending.ROLLBACK:
+            if not failed:
+                base.warn_of_rollback(conn, conn.memory)
+            conn.rollback()
+    except psycopg.Error as error:
+        if how is Ending.COMMIT:
+            if conn.closed:
+                raise CommitUnknownError(base.UNKNOWN_MESSAGE) from error
+            raise
+        # The body's own exception, or its silence, says more than a failed rollback.
+        base.logger.debug("rollback failed: %s", error)
+    finally:
+        if not base.idle(conn):
+            conn.close()
+    if how is Ending.LOST:
+        raise TransactionLostError(base.LOST_MESSAGE)

@@ -13,17 +13,15 @@ import functools
 import logging
 import threading
 import weakref
-from collections.abc import Callable, Coroutine, Generator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Future
 from os import PathLike
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypedDict, TypeVar, overload
-
-import psycopg
-from psycopg.rows import TupleRow
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, overload
 
 from pgmonkey.config.load import load_settings
 from pgmonkey.config.settings import CONNECTION_TYPES, ConnectionType, Settings
 from pgmonkey.connections.aio import AsyncConnectionHandle, AsyncPoolHandle
+from pgmonkey.connections.pending import PendingHandle
 from pgmonkey.connections.sync import ConnectionHandle, PoolHandle
 from pgmonkey.errors import ConfigError, HandleError
 
@@ -48,8 +46,6 @@ Key: TypeAlias = tuple[ConnectionType, str, Loop | None]
 
 _NO_FUTURE: Future[Any] = Future()
 
-_H = TypeVar("_H", AsyncConnectionHandle, AsyncPoolHandle)
-
 _HANDLES: dict[ConnectionType, type[Any]] = {
     "normal": ConnectionHandle,
     "pool": PoolHandle,
@@ -65,30 +61,6 @@ class How(TypedDict, total=False):
     resolve_env: bool
     allow_sensitive_defaults: bool
     strict: bool
-
-
-class PendingHandle(Generic[_H]):
-    """What an async type returns: await it for the handle, or enter it directly.
-
-    handle = await manager.get_database_connection("config.yaml", "async")
-    async with manager.get_database_connection("config.yaml", "async") as conn: ...
-    """
-
-    def __init__(self, get: Callable[[], Coroutine[Any, Any, _H]]) -> None:
-        self._get: Callable[[], Coroutine[Any, Any, _H]] = get
-        self._entered: list[_H] = []
-
-    def __await__(self) -> Generator[Any, None, _H]:
-        return self._get().__await__()
-
-    async def __aenter__(self) -> psycopg.AsyncConnection[TupleRow]:
-        handle = await self
-        conn = await handle.__aenter__()
-        self._entered.append(handle)
-        return conn
-
-    async def __aexit__(self, *exc: Any) -> None:
-        await self._entered.pop().__aexit__(*exc)
 
 
 class PGConnectionManager:

@@ -34,7 +34,8 @@ from psycopg_pool.base import BasePool
 
 from pgmonkey.config.settings import PoolSettings
 from pgmonkey.connections.base import alive, pool_timeout_message
-from pgmonkey.connections.driver import AsyncConnection, Connection
+from pgmonkey.connections.driver import Connection
+from pgmonkey.connections.driver_aio import AsyncConnection
 
 logger = logging.getLogger("pgmonkey.connections")
 

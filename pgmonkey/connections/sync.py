@@ -21,101 +21,14 @@ from typing import Any, cast
 import psycopg
 from psycopg.rows import TupleRow
 
-from pgmonkey.config.settings import ConnectionType, Settings
 from pgmonkey.connections import base
-from pgmonkey.connections.base import Ending, Handle
-from pgmonkey.connections.driver import Connection
+from pgmonkey.connections.base import Handle
+from pgmonkey.connections.driver import Connection, begin, end, open_connection
 from pgmonkey.connections.pools import Pool
-from pgmonkey.errors import CommitUnknownError, TransactionLostError
-
-
-def _arguments(settings: Settings) -> dict[str, Any]:
-    return settings.connect_arguments()
 
 
 def _take(lock: threading.Lock, seconds: float) -> bool:
     return lock.acquire(timeout=seconds)
-
-
-def _dial(settings: Settings) -> Connection:
-    arguments = _arguments(settings)
-    extra = base.psycopg_arguments(settings)
-    try:
-        return Connection.connect(**arguments, **extra)
-    except psycopg.OperationalError:
-        # A secret from a file or a command may have been rotated between reading it and
-        # using it. Only a changed one is worth a second attempt.
-        fresh = _arguments(settings) if settings.rotates else arguments
-        if fresh == arguments:
-            raise
-        return Connection.connect(**fresh, **extra)
-
-
-def _configure(conn: Connection, settings: Settings, connection_type: ConnectionType) -> None:
-    options, session = settings.options, settings.session(connection_type)
-    conn.set_isolation_level(base.isolation_level(settings))
-    conn.set_read_only(options.read_only)
-    if session and options.pooler != "transaction":
-        conn.execute(*base.settings_statement(session, local=False))
-        conn.commit()
-
-
-def open_connection(settings: Settings, connection_type: ConnectionType) -> Connection:
-    """Make one connection, configured and idle.
-
-    Raises:
-        psycopg.OperationalError: libpq or the server refused, in their words without secrets.
-        SessionSettingError: The server refused a session setting.
-    """
-    failure: Exception
-    try:
-        conn = _dial(settings)
-    except psycopg.Error as error:
-        failure = base.scrubbed(error, settings)
-    else:
-        try:
-            _configure(conn, settings, connection_type)
-            return conn
-        except psycopg.Error as error:
-            conn.close()
-            failure = base.configure_failure(error, settings, connection_type)
-        except BaseException:
-            conn.close()
-            raise
-    raise failure
-
-
-def _begin(conn: Connection, handle: Handle) -> None:
-    """Send the session settings with the transaction, where a pooler forgets them otherwise."""
-    if handle.settings.options.pooler == "transaction":
-        session = handle.settings.session(handle.connection_type)
-        if session:
-            conn.execute(*base.settings_statement(session, local=True))
-
-
-def _end(conn: Connection, failed: bool) -> None:
-    """Finish the transaction of a block; the connection is idle or closed afterwards."""
-    conn.memory.take_back()
-    how = base.ending(conn, failed=failed)
-    try:
-        if how is Ending.COMMIT:
-            conn.commit()
-        elif how is Ending.ROLLBACK:
-            if not failed:
-                base.warn_of_rollback(conn, conn.memory)
-            conn.rollback()
-    except psycopg.Error as error:
-        if how is Ending.COMMIT:
-            if conn.closed:
-                raise CommitUnknownError(base.UNKNOWN_MESSAGE) from error
-            raise
-        # The body's own exception, or its silence, says more than a failed rollback.
-        base.logger.debug("rollback failed: %s", error)
-    finally:
-        if not base.idle(conn):
-            conn.close()
-    if how is Ending.LOST:
-        raise TransactionLostError(base.LOST_MESSAGE)
 
 
 class ConnectionHandle(Handle):
@@ -159,7 +72,7 @@ class ConnectionHandle(Handle):
             raise self._busy()
         try:
             conn = self._sound()
-            _begin(conn, self)
+            begin(conn, self.settings, self.connection_type)
         except BaseException:
             self._free.release()
             raise
@@ -173,7 +86,7 @@ class ConnectionHandle(Handle):
         if self._depth:
             return
         try:
-            _end(conn, kind is not None)
+            end(conn, kind is not None)
         finally:
             self._owner = None
             self._free.release()
@@ -333,7 +246,7 @@ class PoolHandle(Handle):
         conn = pool.getconn()
         conn.memory.lend(get_ident())
         try:
-            _begin(conn, self)
+            begin(conn, self.settings, self.connection_type)
         except BaseException:
             self._give_back(conn, True)
             raise
@@ -342,7 +255,7 @@ class PoolHandle(Handle):
     def _give_back(self, conn: Connection, failed: bool) -> None:
         pool = cast(Pool, conn._pool)
         try:
-            _end(conn, failed)
+            end(conn, failed)
         finally:
             pool.give_back(conn)
 

@@ -6,6 +6,8 @@ import ast
 import re
 from pathlib import Path
 
+import pytest
+
 import pgmonkey.connections
 
 FOLDER = Path(pgmonkey.connections.__file__).parent
@@ -77,5 +79,8 @@ def definitions(name: str, *, plain: bool) -> dict[str, str]:
     return found
 
 
-def test_async_handles_without_the_async_words_are_the_sync_handles():
-    assert definitions("aio.py", plain=True) == definitions("sync.py", plain=False)
+@pytest.mark.parametrize(
+    ("async_file", "sync_file"), [("aio.py", "sync.py"), ("driver_aio.py", "driver.py")]
+)
+def test_async_module_without_the_async_words_is_the_sync_module(async_file, sync_file):
+    assert definitions(async_file, plain=True) == definitions(sync_file, plain=False)

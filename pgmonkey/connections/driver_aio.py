@@ -1,0 +1,135 @@
+"""The same as ``driver`` for ``psycopg.AsyncConnection``; its twin, line by line."""
+
+from __future__ import annotations
+
+import asyncio
+from asyncio import current_task
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import psycopg
+from psycopg.rows import TupleRow, tuple_row
+
+from pgmonkey.config.settings import ConnectionType, Settings
+from pgmonkey.connections import base
+from pgmonkey.connections.base import Ending, Memory
+from pgmonkey.errors import CommitUnknownError, TransactionLostError
+
+if TYPE_CHECKING:
+    from psycopg.abc import PQGen
+    from psycopg.pq.abc import PGconn
+
+_RV = TypeVar("_RV")
+
+
+class AsyncConnection(psycopg.AsyncConnection[TupleRow]):
+    """A ``psycopg.AsyncConnection`` in every respect."""
+
+    def __init__(self, pgconn: PGconn, row_factory: Any = tuple_row) -> None:
+        super().__init__(pgconn, row_factory)
+        self.memory = Memory()
+        self.add_notice_handler(self.memory.notice)
+
+    async def wait(self, gen: PQGen[_RV], *args: Any, **kwargs: Any) -> _RV:
+        """Wait as psycopg does, and note the SQLSTATE of a failure."""
+        try:
+            return await super().wait(gen, *args, **kwargs)
+        except psycopg.Error as error:
+            self.memory.sqlstate = error.sqlstate
+            raise
+
+    async def rollback(self) -> None:
+        """Roll back as psycopg does, unless the caller's block is over and another's is on.
+
+        A reference kept beyond its block may be to a connection that somebody else has
+        borrowed since, whose work is not the caller's to throw away.
+        """
+        if not self.memory.stale(current_task()):
+            await super().rollback()
+
+
+async def _arguments(settings: Settings) -> dict[str, Any]:
+    if settings.rotates:  # reads a file or runs a command
+        return await asyncio.to_thread(settings.connect_arguments)
+    return settings.connect_arguments()
+
+
+async def _dial(settings: Settings) -> AsyncConnection:
+    arguments = await _arguments(settings)
+    extra = base.psycopg_arguments(settings)
+    try:
+        return await AsyncConnection.connect(**arguments, **extra)
+    except psycopg.OperationalError:
+        # A secret from a file or a command may have been rotated between reading it and
+        # using it. Only a changed one is worth a second attempt.
+        fresh = await _arguments(settings) if settings.rotates else arguments
+        if fresh == arguments:
+            raise
+        return await AsyncConnection.connect(**fresh, **extra)
+
+
+async def _configure(
+    conn: AsyncConnection, settings: Settings, connection_type: ConnectionType
+) -> None:
+    options, session = settings.options, settings.session(connection_type)
+    await conn.set_isolation_level(base.isolation_level(settings))
+    await conn.set_read_only(options.read_only)
+    if session and options.pooler != "transaction":
+        await conn.execute(*base.settings_statement(session, local=False))
+        await conn.commit()
+
+
+async def open_connection(settings: Settings, connection_type: ConnectionType) -> AsyncConnection:
+    """Make one connection, configured and idle.
+
+    Raises:
+        psycopg.OperationalError: libpq or the server refused, in their words without secrets.
+        SessionSettingError: The server refused a session setting.
+    """
+    failure: Exception
+    try:
+        conn = await _dial(settings)
+    except psycopg.Error as error:
+        failure = base.scrubbed(error, settings)
+    else:
+        try:
+            await _configure(conn, settings, connection_type)
+            return conn
+        except psycopg.Error as error:
+            await conn.close()
+            failure = base.configure_failure(error, settings, connection_type)
+        except BaseException:
+            await conn.close()
+            raise
+    raise failure
+
+
+async def begin(conn: AsyncConnection, settings: Settings, connection_type: ConnectionType) -> None:
+    """Send the session settings with the transaction, where a pooler forgets them otherwise."""
+    session = settings.session(connection_type)
+    if session and settings.options.pooler == "transaction":
+        await conn.execute(*base.settings_statement(session, local=True))
+
+
+async def end(conn: AsyncConnection, failed: bool) -> None:
+    """Finish the transaction of a block; the connection is idle or closed afterwards."""
+    conn.memory.take_back()
+    how = base.ending(conn, failed=failed)
+    try:
+        if how is Ending.COMMIT:
+            await conn.commit()
+        elif how is Ending.ROLLBACK:
+            if not failed:
+                base.warn_of_rollback(conn, conn.memory)
+            await conn.rollback()
+    except psycopg.Error as error:
+        if how is Ending.COMMIT:
+            if conn.closed:
+                raise CommitUnknownError(base.UNKNOWN_MESSAGE) from error
+            raise
+        # The body's own exception, or its silence, says more than a failed rollback.
+        base.logger.debug("rollback failed: %s", error)
+    finally:
+        if not base.idle(conn):
+            await conn.close()
+    if how is Ending.LOST:
+        raise TransactionLostError(base.LOST_MESSAGE)
