@@ -18,9 +18,9 @@ from pathlib import Path
 
 from pgmonkey.config import rotation
 from pgmonkey.config.grammar import MalformedError, Part, Reference, parse, references
+from pgmonkey.config.nodes import Node, Scalar, Sequence, Table, kind
 from pgmonkey.config.redaction import is_sensitive
 from pgmonkey.config.settings import Mark
-from pgmonkey.config.source import Node, Scalar, Sequence, Table, kind
 from pgmonkey.errors import ConfigError, EnvInterpolationError
 
 SWITCH = "PGMONKEY_RESOLVE_ENV"

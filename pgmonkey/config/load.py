@@ -21,8 +21,7 @@ from typing import Any, NamedTuple, TypeAlias
 from pgmonkey.config import memory, rotation
 from pgmonkey.config.conninfo import keywords
 from pgmonkey.config.interpolation import Resolver, environment, stamp, switched_on
-from pgmonkey.config.redaction import sealed, without_frames
-from pgmonkey.config.schema import (
+from pgmonkey.config.keys import (
     ASYNC,
     ASYNC_POOL,
     CONNECTION,
@@ -32,8 +31,10 @@ from pgmonkey.config.schema import (
     SYNC,
     running_libpq,
 )
+from pgmonkey.config.nodes import Scalar, Table, read_dict
+from pgmonkey.config.redaction import sealed, without_frames
 from pgmonkey.config.settings import ConnectionOptions, Mark, PoolSettings, Settings
-from pgmonkey.config.source import MAX_BYTES, Scalar, Table, read_bytes, read_dict
+from pgmonkey.config.source import MAX_BYTES, read_bytes
 from pgmonkey.config.validate import Reading, Validator
 from pgmonkey.errors import ConfigError
 
@@ -179,23 +180,26 @@ def settings_from_environment(dsn: str | None = None) -> Settings:
 
 
 def findings(
-    source: Source,
+    source: Source | bytes,
     *,
     resolve_env: bool = False,
     allow_sensitive_defaults: bool = False,
     strict: bool = False,
+    name: str | None = None,
 ) -> list[ConfigError]:
-    """Return every problem of a file or a dict, in the order of its lines.
+    """Return every problem of a file, a dict or YAML in bytes, in the order of lines.
 
     Without *resolve_env*, values that are references are not judged. Warnings are marked
-    by their ``severity``.
+    by their ``severity``, and *name* stands for the source in messages.
     """
     try:
         flags = _Flags(switched_on(resolve_env), allow_sensitive_defaults, strict)
         if isinstance(source, Mapping):
-            reading, _ = _judge(read_dict(source, DICT), flags)
+            reading, _ = _judge(read_dict(source, name or DICT), flags)
+        elif isinstance(source, bytes):
+            reading, _ = _judge(read_bytes(source, name or "<text>"), flags)
         else:
-            root, mode = _read_file(source, os.fsdecode(source))
+            root, mode = _read_file(source, name or os.fsdecode(source))
             reading, _ = _judge(root, flags, _folder(source), mode)
     except ConfigError as error:
         return [without_frames(error)]

@@ -1,4 +1,4 @@
-"""YAML text, or a dict, as nodes that know where they stand.
+"""YAML text as nodes that know where they stand.
 
 YAML 1.1 reads 05432 as 2842, ``no`` as False and 12:30:45 as 45045, so nothing is
 resolved here: a scalar keeps the text the user wrote, and the key it belongs to decides
@@ -9,13 +9,10 @@ parser does not know yet which part of it is a password.
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING
 
-from pgmonkey.config.redaction import Secret
+from pgmonkey.config.nodes import MAX_DEPTH, Node, Scalar, Sequence, Table, check_text, kind
 from pgmonkey.config.settings import Mark
 from pgmonkey.errors import ConfigError
 
@@ -25,7 +22,6 @@ if TYPE_CHECKING:
 # The template has 6 KB. Beyond these a file is not a configuration, and reading it would
 # only take time and memory.
 MAX_BYTES = 256 * 1024
-MAX_DEPTH = 20
 MAX_MERGED = 1_000
 
 # What YAML 1.2 allows in a stream; PyYAML refuses the rest too, but without a position.
@@ -35,164 +31,51 @@ _TAG = "tag:yaml.org,2002:"
 _SCALAR_TAGS = frozenset(_TAG + kind for kind in ("str", "int", "float", "bool", "null"))
 
 
-@dataclass(frozen=True)
-class Scalar:
-    """One value.
-
-    Attributes:
-        text: As written; None for null.
-        plain: Not quoted, so that a number or a switch may be meant. For a value from a
-            dict: not a string.
-        given: The object of a dict; None from a file.
-        opens: Where each ``${`` of the text stands.
-    """
-
-    mark: Mark
-    text: str | None = field(repr=False)
-    plain: bool = True
-    given: object = field(default=None, repr=False)
-    opens: tuple[Mark, ...] = ()
-
-
-@dataclass(frozen=True)
-class Sequence:
-    mark: Mark
-    items: list[Node] = field(default_factory=list, repr=False)
-
-
-@dataclass(frozen=True)
-class Table:
-    """A mapping; ``keys`` has the position of each key that stands in it."""
-
-    mark: Mark
-    entries: dict[str, Node] = field(default_factory=dict, repr=False)
-    keys: dict[str, Mark] = field(default_factory=dict, repr=False)
-
-    def key_mark(self, key: str) -> Mark:
-        """Return where *key* stands, or its value where ``<<`` brought it."""
-        return self.keys.get(key, self.entries[key].mark)
-
-
-Node: TypeAlias = "Scalar | Sequence | Table"
-
-
-def kind(node: Node) -> str:
-    """Return what *node* is in the words of an error message."""
-    return {Scalar: "text", Sequence: "a list", Table: "a mapping"}[type(node)]
-
-
 def read_bytes(data: bytes, file: str) -> Table:
     """Return the root of a YAML file; UTF-8, with or without a byte order mark.
 
     Raises:
         ConfigError: It is not UTF-8, not YAML, or not one mapping.
     """
+    start = Mark(file, 1, 1)
     if len(data) > MAX_BYTES:
-        raise ConfigError(f"is larger than {MAX_BYTES // 1024} KiB", file=file)
+        raise start.error(f"is larger than {MAX_BYTES // 1024} KiB")
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise ConfigError("is UTF-16, not UTF-8; save it as UTF-8", file=file, line=1, column=1)
+        raise start.error("is UTF-16, not UTF-8; save it as UTF-8")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         before = data[: error.start].decode("utf-8-sig", "replace")
-        raise _at(before, len(before), file, "this is not UTF-8; save the file as UTF-8") from None
-    return read_text(text, file)
+        raise _after(before, file).error("this is not UTF-8; save the file as UTF-8") from None
+    if bad := _FORBIDDEN.search(text):
+        name = f"U+{ord(bad[0]):04X}"
+        raise _after(text[: bad.start()], file).error(f"the character {name} cannot stand in YAML")
+    root = _read_text(text, file)
+    if isinstance(root, Table):
+        return root
+    if isinstance(root, Scalar) and root.text is None:
+        raise root.mark.error("is empty; `pgmonkey pgconfig create` writes a template")
+    raise root.mark.error(f"expects a mapping of sections, not {kind(root)}")
 
 
-def read_text(text: str, file: str) -> Table:
-    """Return the root of YAML *text*; see ``read_bytes``."""
+def _read_text(text: str, file: str) -> Node:
     import yaml
 
-    if bad := _FORBIDDEN.search(text):
-        raise _at(
-            text, bad.start(), file, f"the character U+{ord(bad[0]):04X} cannot stand in YAML"
-        )
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        root = _Builder(text, file, loader(text)).document()
+        return _Builder(text, file, loader(text)).document()
     except yaml.MarkedYAMLError as error:
         at = error.problem_mark or error.context_mark
         line, column = (at.line, at.column) if at else (0, 0)
-        raise ConfigError(
-            _in_our_words(text, line, column, error), file=file, line=line + 1, column=column + 1
-        ) from None  # the cause shows a piece of the file
-    if not isinstance(root, Table):
-        mark = root.mark
-        empty = isinstance(root, Scalar) and root.text is None
-        raise ConfigError(
-            "is empty; `pgmonkey pgconfig create` writes a template"
-            if empty
-            else f"expects a mapping of sections, not {kind(root)}",
-            file=file,
-            line=mark.line,
-            column=mark.column,
-        )
-    return root
+        problem = _in_our_words(text, line, column, error)
+    # Not from the parser's error, which shows a piece of the file.
+    raise Mark(file, line + 1, column + 1).error(problem)
 
 
-def read_dict(config: Mapping[str, Any], file: str) -> Table:
-    """Return the root of a configuration that was given as a dict.
-
-    Raises:
-        ConfigError: It holds something that a YAML file could not.
-    """
-    root = _from_python(config, Mark(file), "", 0)
-    assert isinstance(root, Table)
-    return root
-
-
-def _from_python(value: object, mark: Mark, path: str, depth: int) -> Node:
-    if depth > MAX_DEPTH:
-        raise ConfigError(f"nested deeper than {MAX_DEPTH} levels", file=mark.file, key=path)
-    if isinstance(value, Mapping):
-        table = Table(mark)
-        for key, inner in value.items():
-            if not isinstance(key, str):
-                problem = f"a key must be text, not {type(key).__name__}"
-                raise ConfigError(problem, file=mark.file, key=path or None)
-            table.entries[key] = _from_python(
-                inner, mark, f"{path}.{key}" if path else key, depth + 1
-            )
-            table.keys[key] = mark
-        return table
-    if isinstance(value, list | tuple):
-        return Sequence(mark, [_from_python(v, mark, path, depth + 1) for v in value])
-    text: str | None
-    if value is None:
-        text = None
-    elif isinstance(value, str):
-        text = str.__str__(value)
-    elif isinstance(value, bool):
-        text = "true" if value else "false"
-    elif isinstance(value, int | float):
-        # repr refuses integers of more than 4300 digits; hex does not.
-        text = repr(value) if isinstance(value, float) or value.bit_length() < 1024 else hex(value)
-    elif isinstance(value, Secret):
-        text = value.reveal()
-    elif isinstance(value, os.PathLike):
-        text = os.fsdecode(value)
-    else:
-        problem = f"expects text, a number or a switch, not {type(value).__name__}"
-        raise ConfigError(problem, file=mark.file, key=path or None)
-    _check_text(text, mark, path or None)
-    return Scalar(mark, text, not isinstance(value, str), value, (mark,) * (text or "").count("${"))
-
-
-def _check_text(text: str | None, mark: Mark, key: str | None = None) -> None:
-    """Refuse what no connection string, setting or path can carry."""
-    if text is None or (text.isprintable() and text.isascii()):
-        return
-    if "\0" in text:
-        raise mark.error("holds a NUL character", key)
-    if any("\ud800" <= char <= "\udfff" for char in text):
-        raise mark.error("holds a lone surrogate, which is no character", key)
-
-
-def _at(text: str, offset: int, file: str, problem: str) -> ConfigError:
-    """Return an error at *offset* of *text*."""
-    line = text.count("\n", 0, offset) + 1
-    column = offset - (text.rfind("\n", 0, offset) + 1) + 1
-    return ConfigError(problem, file=file, line=line, column=column)
+def _after(before: str, file: str) -> Mark:
+    """Return the place of the character that comes after *before*."""
+    lines = f"{before}x".splitlines()
+    return Mark(file, len(lines), len(lines[-1]))
 
 
 def _in_our_words(text: str, line: int, column: int, error: yaml.MarkedYAMLError) -> str:
@@ -231,9 +114,7 @@ class _Builder:
         while self.loader.check_event():
             event = self.loader.get_event()  # type: ignore[no-untyped-call]
             if isinstance(event, yaml.DocumentStartEvent) and root is not None:
-                raise self.error(
-                    event, "a second document begins; one file holds one configuration"
-                )
+                raise self.error(event, "a second document; one file holds one configuration")
             if isinstance(event, yaml.CollectionStartEvent):
                 node: Node = self.collection(event, len(open_nodes))
                 open_nodes.append((node, event.anchor))  # type: ignore[arg-type]  # never a scalar
@@ -247,10 +128,7 @@ class _Builder:
                     self.anchors[anchor] = node
             elif isinstance(event, yaml.AliasEvent):
                 if event.anchor not in self.anchors:
-                    raise self.error(
-                        event,
-                        "no anchor of this name before here; quote a value that begins with '*'",
-                    )
+                    raise self.error(event, "no such anchor; quote a value that begins with '*'")
                 node = self.anchors[event.anchor]
             elif isinstance(event, yaml.ScalarEvent):
                 node = self.scalar(event)
@@ -293,7 +171,7 @@ class _Builder:
         null = event.tag == _TAG + "null" or (plain and event.value in _NULLS)
         if event.anchor and null:
             raise self.error(event, "an anchor without a value; quote a value that begins with '&'")
-        _check_text(event.value, self.mark(event))
+        check_text(event.value, self.mark(event))
         opens = tuple(self.opens(event)) if "${" in event.value else ()
         node = Scalar(self.mark(event), None if null else event.value, plain, None, opens)
         if event.anchor:

@@ -17,27 +17,24 @@ from pgmonkey.config.interpolation import (
     Resolver,
     looks_like_reference,
 )
-from pgmonkey.config.schema import (
+from pgmonkey.config.keys import (
     ASYNC_POOL,
     CONNECTION,
+    MOVED,
     OPEN_SECTIONS,
     OPTIONS,
     POOL,
     SECTIONS,
+    SETTING_NAME,
     Key,
     Libpq,
-    keys,
+    keys_of,
     nearest,
 )
+from pgmonkey.config.nodes import Node, Scalar, Sequence, Table, kind, shown_path
 from pgmonkey.config.settings import Mark
-from pgmonkey.config.source import Node, Scalar, Sequence, Table, kind
 from pgmonkey.config.values import Value, given, value_of
 from pgmonkey.errors import ConfigError
-
-_SETTING_NAME = re.compile(r"[A-Za-z_][\w$]*(\.[A-Za-z_][\w$]*)*", re.ASCII)
-
-# psycopg's own option; earlier versions took it beside libpq's keywords.
-_MOVED = {"autocommit": keys(OPTIONS)["autocommit"]}
 
 
 @dataclass(frozen=True)
@@ -116,11 +113,13 @@ class Validator:
             if name in SECTIONS:
                 self.reading.sections.append(name)
                 self._section(name, node)
-            elif key := keys("").get(name):
+            elif key := keys_of("").get(name):
                 self._item(key, name, node)
             else:
-                known = [*keys(""), *SECTIONS]
-                self._wrong(root.key_mark(name), name, "is not a section" + nearest(name, known))
+                hint = nearest(name, [*keys_of(""), *SECTIONS])
+                if name in keys_of(CONNECTION):
+                    hint = f"; it belongs in {CONNECTION}"
+                self._wrong(root.key_mark(name), name, f"is not a section{hint}")
         self._sizes(POOL)
         self._sizes(ASYNC_POOL)
         self._autocommit()
@@ -128,7 +127,7 @@ class Validator:
         return self.reading
 
     def _wrong(self, mark: Mark, path: str, problem: str) -> None:
-        self.reading.errors.append(mark.error(problem, _shown_path(path)))
+        self.reading.errors.append(mark.error(problem, shown_path(path)))
 
     def _flat(self, root: Table) -> Table:
         """Return the sections, wherever they are; version 2 had them under one key."""
@@ -152,14 +151,14 @@ class Validator:
         if not isinstance(node, Table):
             self._wrong(node.mark, section, f"expects a mapping of keys, not {kind(node)}")
             return
-        known = keys(section, self.libpq) if section == CONNECTION else keys(section)
+        known = keys_of(section, self.libpq)
         for name, inner in node.entries.items():
             path = f"{section}.{name}"
             key = known.get(name)
-            if key is None and section in OPEN_SECTIONS and _SETTING_NAME.fullmatch(name):
+            if key is None and section in OPEN_SECTIONS and re.match(SETTING_NAME, name):
                 key = Key(section, name, "", "setting")
             if key is None and section == CONNECTION:
-                key = _MOVED.get(name)
+                key = MOVED.get(name)
             if key is not None:
                 self._item(key, path, inner)
             else:
@@ -175,17 +174,17 @@ class Validator:
             self._wrong(mark, path, "is not the name of a server setting")
         elif section != CONNECTION:
             self._wrong(mark, path, "is not a key of this section" + nearest(name, known))
-        elif name in keys(CONNECTION):
-            needed = keys(CONNECTION)[name].libpq
+        elif name in keys_of(CONNECTION):
+            needed = keys_of(CONNECTION)[name].libpq
             which = f"libpq {needed}" if needed else "another build of libpq"
             self._wrong(mark, path, f"needs {which}, and this is {self.libpq.version}")
         else:
-            guess = nearest(name, [*known, *_MOVED])
+            guess = nearest(name, [*known, *MOVED])
             if self.strict:
                 self._wrong(mark, path, "is not a key that libpq knows" + guess)
                 return
             problem = "is not a key that libpq knows, and is ignored" + guess
-            self.reading.warnings.append(_warning(mark, _shown_path(path), problem))
+            self.reading.warnings.append(_warning(mark, shown_path(path), problem))
             if isinstance(node, Scalar):
                 key = Key(CONNECTION, name, "")
                 self.reading.items.append(Item(key, path, node.mark, given(key, node)))
@@ -224,43 +223,42 @@ class Validator:
 
     def _sizes(self, section: str) -> None:
         """Compare the sizes of a pool, with the default where one is not given."""
-        given = {item.key.name: item for item in self.reading.items if item.key.section == section}
-        low, high = given.get("min_size"), given.get("max_size")
-        table = keys(section)
-        smallest = low.value if low and low.value is not None else table["min_size"].default
-        largest = high.value if high and high.value is not None else table["max_size"].default
-        assert isinstance(smallest, int)
-        assert isinstance(largest, int)
+        items = {i.path: i for i in self.reading.items if i.key.section == section}
+        low, high = (items.get(f"{section}.{name}") for name in ("min_size", "max_size"))
+        unknown = {error.key for error in self.reading.errors}
+        unknown |= {item.path for item in (low, high) if item and item.literal}
+        if unknown & {f"{section}.min_size", f"{section}.max_size"}:
+            return
+        smallest, largest = _size(low, section, "min_size"), _size(high, section, "max_size")
         if smallest <= largest:
             return
         if low is not None and low.value is not None:
-            default = "" if high and high.value is not None else ", the default"
-            self._wrong(
-                low.mark, low.path, f"{smallest} is larger than max_size ({largest}{default})"
-            )
+            default = "" if high is not None and high.value is not None else ", the default"
+            problem = f"{smallest} is larger than max_size ({largest}{default})"
+            self._wrong(low.mark, low.path, problem)
         elif high is not None:
-            problem = (
-                f"{largest} is smaller than min_size ({smallest}, the default); set min_size too"
-            )
-            self._wrong(high.mark, high.path, problem)
+            problem = f"{largest} is smaller than min_size ({smallest}, the default)"
+            self._wrong(high.mark, high.path, f"{problem}; set min_size too")
 
     def _autocommit(self) -> None:
         """Refuse two answers to one question."""
-        found = [i for i in self.reading.items if i.key.path == f"{OPTIONS}.autocommit"]
-        if len(found) == 2 and found[0].value != found[1].value:
+        path = f"{OPTIONS}.autocommit"
+        found = [i for i in self.reading.items if i.key.path == path and i.value is not None]
+        if len({item.value for item in found}) > 1:
             self._wrong(found[1].mark, found[1].path, f"contradicts {found[0].path}")
+
+
+def _size(item: Item | None, section: str, name: str) -> int:
+    given = None if item is None else item.value
+    size = keys_of(section)[name].default if given is None else given
+    assert isinstance(size, int)
+    return size
 
 
 def _warning(mark: Mark, path: str, problem: str) -> ConfigError:
     warning = mark.error(problem, path)
     warning.severity = "warning"
     return warning
-
-
-def _shown_path(path: str) -> str:
-    """Return *path* up to what cannot be a key: in ``password:x`` the space was forgotten."""
-    name = re.match(r"[\w.$ -]{0,80}", path)
-    return path if name is None or name[0] == path else name[0] + "…"
 
 
 def _as_python(node: Node) -> object:

@@ -11,11 +11,11 @@ import re
 from collections.abc import Callable
 
 from pgmonkey.config.interpolation import Resolved
+from pgmonkey.config.keys import CONNECTION, OPTIONS, Key, nearest
+from pgmonkey.config.nodes import Scalar
 from pgmonkey.config.redaction import Secret, is_sensitive, redact
 from pgmonkey.config.rotation import SecretSource
-from pgmonkey.config.schema import CONNECTION, OPTIONS, Key, nearest
 from pgmonkey.config.settings import Mark
-from pgmonkey.config.source import Scalar
 
 Value = str | int | float | bool | Secret | SecretSource | None
 
