@@ -45,8 +45,10 @@ class Source(NamedTuple):
         return self.config
 
 
-def load(source: Source, out: Output) -> Settings:
+def load(source: Source, out: Output, *, to_connect: bool = True) -> Settings:
     """Return the settings that *source* names, their secrets kept out of *out*.
+
+    Without *to_connect*, references which are not to be resolved are fine, and stay.
 
     Raises:
         CommandError: Nothing names a configuration, or two things do.
@@ -63,11 +65,12 @@ def load(source: Source, out: Output) -> Settings:
         "resolve_env": source.resolve_env,
         "allow_sensitive_defaults": source.allow_sensitive_defaults,
         "strict": source.strict,
+        "keep_references": not to_connect,
     }
     if path == STDIN:
         settings = load_text(read_stdin(), "<stdin>", **how)
     elif path is not None:
-        settings = load_settings(Path(path).expanduser(), name=path, **how)
+        settings = load_settings(str(Path(path).expanduser()), name=path, **how)
     elif source.dsn is not None or any(os.environ.get(name) for name in ENOUGH):
         settings = settings_from_environment(source.dsn)
     else:
@@ -89,16 +92,9 @@ def nothing_given() -> Failure:
     )
 
 
-def read_stdin() -> str:
-    """Return standard input as text."""
-    from pgmonkey.errors import ConfigError
-
-    try:
-        return sys.stdin.buffer.read().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ConfigError(
-            f"byte {error.start} is not UTF-8; save the file as UTF-8", file="<stdin>"
-        ) from None
+def read_stdin() -> bytes:
+    """Return the configuration that stands on standard input."""
+    return sys.stdin.buffer.read()
 
 
 def ask_password(settings: Settings) -> Settings:
