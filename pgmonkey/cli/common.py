@@ -55,6 +55,7 @@ def load(source: Source, out: Output, *, to_connect: bool = True) -> Settings:
         ConfigError: The configuration is wrong.
     """
     from pgmonkey.cli.logs import attach
+    from pgmonkey.config.conninfo import keywords
     from pgmonkey.config.load import load_settings, load_text, settings_from_environment
 
     attach(out)
@@ -68,11 +69,16 @@ def load(source: Source, out: Output, *, to_connect: bool = True) -> Settings:
         "keep_references": not to_connect,
     }
     if path == STDIN:
-        settings = load_text(read_stdin(), "<stdin>", **how)
+        settings = load_text(read_stdin(out), "<stdin>", **how)
     elif path is not None:
         settings = load_settings(str(Path(path).expanduser()), name=path, **how)
     elif source.dsn is not None or any(os.environ.get(name) for name in ENOUGH):
         settings = settings_from_environment(source.dsn)
+        if source.dsn and "password" in keywords(source.dsn, file="--dsn"):
+            out.warning(
+                "everybody on this machine can read a password in --dsn; "
+                "PGPASSWORD, PGPASSWORD_FILE and -W keep it private"
+            )
     else:
         raise CommandError(nothing_given())
     if source.ask_password:
@@ -92,8 +98,9 @@ def nothing_given() -> Failure:
     )
 
 
-def read_stdin() -> bytes:
+def read_stdin(out: Output) -> bytes:
     """Return the configuration that stands on standard input."""
+    out.detail("reading the configuration from standard input")
     return sys.stdin.buffer.read()
 
 

@@ -95,11 +95,7 @@ class _Run:
         """Tell the user about *error* in the form that was asked for; return the exit code."""
         try:
             failure = explain(error)
-            if self.out.verbosity > 1:
-                import traceback
-
-                text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
-                self.out.note(text.rstrip())
+            self.out.traceback(error)
             self.out.error(failure)
             if self.out.format != "table" and not self.out.answered:
                 from pgmonkey.cli.render import Report, render

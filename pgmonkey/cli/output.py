@@ -17,7 +17,7 @@ from pgmonkey.cli.failures import Failure
 if TYPE_CHECKING:
     from pgmonkey.config.settings import Settings
 
-_COLOURS = {"error": "\x1b[1;31m", "warning": "\x1b[33m", "ok": "\x1b[32m"}
+_COLOURS = {"error": "\x1b[1;31m", "warning": "\x1b[33m"}
 _END = "\x1b[0m"
 
 # What our own texts and psycopg's contain beyond ASCII, for streams that have no more.
@@ -141,6 +141,15 @@ class Output:
             self._say(f"  reached  {failure.reached}")
         if failure.hint:
             self._say(f"  try      {failure.hint}")
+
+    def traceback(self, error: BaseException) -> None:
+        """Show where *error* came from to those who asked with -vv, and to nobody else."""
+        if self.verbosity < 2:
+            return
+        import traceback
+
+        lines = traceback.format_exception(type(error), error, error.__traceback__)
+        self._say("".join(lines).rstrip())
 
     def progress(self, text: str) -> None:
         """Show *text* on a terminal until the next thing is said."""

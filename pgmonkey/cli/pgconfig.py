@@ -82,7 +82,7 @@ def validate(
         raise CommandError(nothing_given()._replace(hint="name the files to check"))
     found: list[Finding] = []
     for path in paths:
-        source = read_stdin() if path == STDIN else Path(path).expanduser()
+        source = read_stdin(out) if path == STDIN else Path(path).expanduser()
         name = "<stdin>" if path == STDIN else path
         problems = findings(
             source,

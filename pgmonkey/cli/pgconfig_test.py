@@ -60,6 +60,8 @@ def test(
     results: list[TypeResult] = []
     failures: list[Failure] = []
     for outcome in outcomes:
+        if outcome.error is not None:
+            out.traceback(outcome.error)
         failure = _failure(outcome, settings, ladder, failures) or unmet(
             outcome, require_tls, min_server_version
         )
@@ -147,6 +149,7 @@ def unmet(outcome: Outcome, require_tls: bool, min_server_version: int | None) -
         return Failure(
             "PGM315",
             f"the server is PostgreSQL {server.version}, older than {wanted}",
+            hint="upgrade the server, or ask for less with --min-server-version",
             exit_code=ANSWER_IS_NO,
         )
     return None

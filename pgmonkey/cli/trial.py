@@ -186,4 +186,4 @@ class _Watch:
     def _lap(self) -> float:
         """Return milliseconds since the last call."""
         before, self._began = self._began, time.perf_counter()
-        return (self._began - before) * 1000
+        return round((self._began - before) * 1000, 3)

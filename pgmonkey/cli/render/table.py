@@ -22,8 +22,15 @@ def to_table(report: Report, width: int | None = None) -> str:
 
 
 def grid(headers: Sequence[str], rows: Sequence[Sequence[str]], width: int | None = None) -> str:
-    """Lay *rows* out in columns; as blocks of ``header: value`` where *width* is too small."""
+    """Lay *rows* out in columns; as blocks of ``header: value`` where *width* is too small.
+
+    A column without any value is left out.
+    """
     from tabulate import tabulate
+
+    used = [i for i in range(len(headers)) if any(row[i] for row in rows)]
+    headers = [headers[i] for i in used]
+    rows = [[row[i] for i in used] for row in rows]
 
     # Each cell is shown as it is: 007 stays 007, 1_000 is no number.
     text: str = tabulate(rows, headers, tablefmt="simple", disable_numparse=True)
