@@ -12,6 +12,7 @@ import atexit
 import enum
 import logging
 import select
+import threading
 import weakref
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -267,8 +268,9 @@ class Handle:
 
     @property
     def _patience(self) -> float:
-        seconds = self.settings.connection.get("connect_timeout")
-        return float(seconds) if isinstance(seconds, str) else DEFAULT_PATIENCE
+        text = self.settings.connection.get("connect_timeout")
+        seconds = float(text) if isinstance(text, str) else DEFAULT_PATIENCE
+        return seconds if seconds > 0 else threading.TIMEOUT_MAX  # libpq: 0 waits for ever
 
     def _abandon(self, seconds: float = 0.0) -> None:
         """Drop every idle connection at once, from any thread; wait *seconds* at most."""
