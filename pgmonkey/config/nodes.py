@@ -107,7 +107,10 @@ def _from_python(value: object, mark: Mark, path: str, depth: int) -> Node:
         text = os.fsdecode(value)
     else:
         raise mark.error(f"expects text, a number or a switch, not {type(value).__name__}", key)
-    check_text(text, mark, key)
+    try:
+        check_text(text or "")
+    except ValueError as error:
+        raise mark.error(str(error), key) from None
     opens = (mark,) * (text or "").count("${")
     return Scalar(mark, text, not isinstance(value, str), value, opens)
 
@@ -118,11 +121,9 @@ def shown_path(path: str) -> str:
     return path if name is None or name[0] == path else name[0] + "…"
 
 
-def check_text(text: str | None, mark: Mark, key: str | None = None) -> None:
-    """Refuse what no connection string, setting or path can carry."""
-    if text is None or (text.isprintable() and text.isascii()):
-        return
+def check_text(text: str) -> None:
+    """Raise ValueError for what no connection string, setting or path can carry."""
     if "\0" in text:
-        raise mark.error("holds a NUL character", key)
-    if any("\ud800" <= char <= "\udfff" for char in text):
-        raise mark.error("holds a lone surrogate, which is no character", key)
+        raise ValueError("holds a NUL character")
+    if not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text):
+        raise ValueError("holds a lone surrogate, which is no character")

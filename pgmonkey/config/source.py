@@ -12,17 +12,26 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from pgmonkey.config.nodes import MAX_DEPTH, Node, Scalar, Sequence, Table, check_text, kind
+from pgmonkey.config.nodes import (
+    MAX_DEPTH,
+    Node,
+    Scalar,
+    Sequence,
+    Table,
+    check_text,
+    kind,
+    shown_path,
+)
 from pgmonkey.config.settings import Mark
 from pgmonkey.errors import ConfigError
 
 if TYPE_CHECKING:
     import yaml
 
-# The template has 6 KB. Beyond these a file is not a configuration, and reading it would
-# only take time and memory.
+# The template has 5 KB and 40 keys. Beyond these a file is not a configuration, and reading
+# it would only take time and memory.
 MAX_BYTES = 256 * 1024
-MAX_MERGED = 1_000
+MAX_KEYS = 1_000
 
 # What YAML 1.2 allows in a stream; PyYAML refuses the rest too, but without a position.
 _FORBIDDEN = re.compile("[^\t\n\r -~\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -101,16 +110,17 @@ class _Builder:
         self.lines = text.splitlines(keepends=True)
         self.loader = loader
         self.anchors: dict[str, Node] = {}
-        self.merged = 0
+        self.waiting: list[tuple[str, Mark] | None] = []
+        self.count = 0
 
     def document(self) -> Node:
         """Return the root node of the only document."""
         import yaml
 
         root: Node | None = None
-        # Each open collection with its anchor and, in a mapping, the key that waits for its value.
+        # Each open collection with its anchor; ``waiting`` has the key whose value is due in it.
         open_nodes: list[tuple[Table | Sequence, str | None]] = []
-        waiting: list[tuple[str, Mark] | None] = []
+        waiting = self.waiting
         while self.loader.check_event():
             event = self.loader.get_event()  # type: ignore[no-untyped-call]
             if isinstance(event, yaml.DocumentStartEvent) and root is not None:
@@ -151,8 +161,13 @@ class _Builder:
         assert event.start_mark is not None  # a stream of events always has marks
         return Mark(self.file, event.start_mark.line + 1, event.start_mark.column + 1)
 
-    def error(self, event: yaml.Event, problem: str) -> ConfigError:
-        return self.mark(event).error(problem)
+    def error(self, place: yaml.Event | Mark, problem: str, key: str = "") -> ConfigError:
+        """Return an error at *place*, in the value of the keys that wait, or at *key* itself."""
+        mark = place if isinstance(place, Mark) else self.mark(place)
+        path = ".".join(
+            [entry[0] for entry in self.waiting if entry and entry[0] != "<<"] + [key] * bool(key)
+        )
+        return mark.error(problem, shown_path(path.removeprefix("postgresql.")) or None)
 
     def collection(self, event: yaml.CollectionStartEvent, depth: int) -> Table | Sequence:
         import yaml
@@ -171,7 +186,10 @@ class _Builder:
         null = event.tag == _TAG + "null" or (plain and event.value in _NULLS)
         if event.anchor and null:
             raise self.error(event, "an anchor without a value; quote a value that begins with '&'")
-        check_text(event.value, self.mark(event))
+        try:
+            check_text(event.value)
+        except ValueError as error:
+            raise self.error(event, str(error)) from None
         opens = tuple(self.opens(event)) if "${" in event.value else ()
         node = Scalar(self.mark(event), None if null else event.value, plain, None, opens)
         if event.anchor:
@@ -195,11 +213,15 @@ class _Builder:
 
     def key(self, table: Table, node: Node) -> tuple[str, Mark]:
         if not isinstance(node, Scalar):
-            raise node.mark.error(f"a key must be text, not {kind(node)}")
+            raise self.error(node.mark, f"a key must be text, not {kind(node)}")
+        self.count += 1
+        if self.count > MAX_KEYS:
+            raise self.error(node.mark, f"more than {MAX_KEYS} keys")
         name = node.text or ""
         if name in table.keys:
             line = table.keys[name].line
-            raise node.mark.error(f"the same key stands in line {line} already; drop one of them")
+            problem = f"the same key stands in line {line} already; drop one of them"
+            raise self.error(node.mark, problem, name)
         return name, node.mark
 
     def entry(self, table: Table, name: str, mark: Mark, node: Node) -> None:
@@ -211,9 +233,9 @@ class _Builder:
         sources = node.items if isinstance(node, Sequence) else [node]
         for source in sources:
             if not isinstance(source, Table):
-                raise source.mark.error(f"'<<' takes mappings, not {kind(source)}")
-            self.merged += len(source.entries)
-            if self.merged > MAX_MERGED:
-                raise mark.error(f"'<<' brings more than {MAX_MERGED} keys")
+                raise self.error(source.mark, f"'<<' takes mappings, not {kind(source)}")
+            self.count += len(source.entries)
+            if self.count > MAX_KEYS:
+                raise self.error(mark, f"more than {MAX_KEYS} keys")
             for key, value in source.entries.items():
                 table.entries.setdefault(key, value)
