@@ -1,0 +1,17 @@
+"""Log in to PostgreSQL with pgmonkey, connection type normal, and print a row."""
+
+from pgmonkey import PGConnectionManager
+
+CONFIG = "config.yaml"
+
+
+def main() -> None:
+    manager = PGConnectionManager()
+    connection = manager.get_database_connection(CONFIG, "normal")
+    with connection as conn, conn.cursor() as cur:
+        cur.execute("SELECT current_database(), current_user")
+        print(cur.fetchone())
+
+
+if __name__ == "__main__":
+    main()
