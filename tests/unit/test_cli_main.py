@@ -9,11 +9,11 @@ import subprocess
 import sys
 
 import pytest
-from support.cli import run
 
 from pgmonkey.cli import exits
 from pgmonkey.cli.commands import COMMANDS, GROUPS
 from pgmonkey.cli.main import main
+from support.cli import run
 
 # What a user waits for and gets nothing from, when all he wants is help.
 HEAVY = {
