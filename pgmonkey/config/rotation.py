@@ -163,10 +163,10 @@ def _output(process: subprocess.Popen[bytes]) -> bytes | None:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Leave no process behind, and no descriptor."""
+    """Leave no descriptor behind and, unless *process* came to its end, no child of it."""
     assert process.stdout is not None
     process.stdout.close()
-    if process.poll() is None:
+    if process.returncode is None:  # not polled: until it is, nobody else has its number
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
     process.wait()
