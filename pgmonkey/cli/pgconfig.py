@@ -137,8 +137,8 @@ def generate_code(
     from pgmonkey.codegen import generate
     from pgmonkey.config.interpolation import switched_on
 
-    settings = load(source, out, to_connect=False)
-    # What came over standard input is gone when the program runs.
+    # What came over standard input is gone when the program runs: its values stand in it.
+    settings = load(source, out, to_connect=source.path == STDIN)
     path = None if source.path == STDIN else source.path
     out.result(
         generate(

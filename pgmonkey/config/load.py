@@ -32,7 +32,7 @@ from pgmonkey.config.keys import (
     running_libpq,
 )
 from pgmonkey.config.nodes import Scalar, Table, read_dict
-from pgmonkey.config.redaction import sealed, without_frames
+from pgmonkey.config.redaction import Secret, sealed, without_frames
 from pgmonkey.config.settings import ConnectionOptions, Mark, PoolSettings, Settings
 from pgmonkey.config.source import MAX_BYTES, read_bytes
 from pgmonkey.config.validate import Reading, Validator
@@ -52,6 +52,10 @@ class _Flags(NamedTuple):
     resolve_env: bool
     allow_sensitive_defaults: bool
     strict: bool
+    keep_references: bool = False
+
+
+_PLAIN = _Flags(False, False, False)
 
 
 @sealed
@@ -90,15 +94,19 @@ def load_settings(
     allow_sensitive_defaults: bool = False,
     strict: bool = False,
     name: str | None = None,
+    keep_references: bool = False,
 ) -> Settings:
     """Return the settings in a file or a dict; *name* stands for it in messages.
+
+    With *keep_references*, references that are not resolved stay as literal text, for who
+    shows the settings and does not connect; in keys that are no text they count as not given.
 
     Raises:
         ConfigError: The file is missing, is not YAML, or does not mean anything; or a
             value is a reference and *resolve_env* is off.
         EnvInterpolationError: A reference could not be resolved.
     """
-    flags = _Flags(switched_on(resolve_env), allow_sensitive_defaults, strict)
+    flags = _Flags(switched_on(resolve_env), allow_sensitive_defaults, strict, keep_references)
     if isinstance(source, Mapping):
         content = memory.dict_key(source)
         key, before = (content, flags, name), None
@@ -106,7 +114,7 @@ def load_settings(
             return known
         name = name or DICT
         reading, resolver = _judge(read_dict(source, name), flags)
-        settings = _settings(reading, name)
+        settings = _settings(reading, name, flags)
         if content is not None:
             memory.keep(key, settings, before, resolver)
         return settings
@@ -120,7 +128,7 @@ def load_settings(
         return known
     root, mode = _read_file(path, name or path)
     reading, resolver = _judge(root, flags, _folder(path), mode)
-    settings = _settings(reading, name or path)
+    settings = _settings(reading, name or path, flags)
     if before is not None and stat.S_ISREG(mode):  # a pipe can be read only once
         memory.keep((path, flags, name), settings, before, resolver)
     return settings
@@ -134,15 +142,16 @@ def load_text(
     resolve_env: bool = False,
     allow_sensitive_defaults: bool = False,
     strict: bool = False,
+    keep_references: bool = False,
 ) -> Settings:
     """Return the settings in YAML *text*, which messages call *name*; see ``load_settings``.
 
     Relative paths in it start at the working directory.
     """
-    flags = _Flags(switched_on(resolve_env), allow_sensitive_defaults, strict)
+    flags = _Flags(switched_on(resolve_env), allow_sensitive_defaults, strict, keep_references)
     data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
     reading, _ = _judge(read_bytes(data, name), flags)
-    return _settings(reading, name)
+    return _settings(reading, name, flags)
 
 
 @sealed
@@ -161,8 +170,8 @@ def settings_from_environment(dsn: str | None = None) -> Settings:
     section = Table(mark)
     for keyword, text in keywords(dsn, file=ENVIRONMENT).items() if dsn else ():
         section.entries[keyword] = Scalar(mark, text, plain=False)
-    reading, _ = _judge(Table(mark, {CONNECTION: section}), _Flags(False, False, False))
-    settings = _settings(reading, ENVIRONMENT)
+    reading, _ = _judge(Table(mark, {CONNECTION: section}), _PLAIN)
+    settings = _settings(reading, ENVIRONMENT, _PLAIN)
     path = environment("PGPASSWORD_FILE")
     if not path or "password" in settings.connection:
         return settings
@@ -266,16 +275,20 @@ def _caller() -> int:
     return level
 
 
-def _settings(reading: Reading, name: str) -> Settings:
+def _settings(reading: Reading, name: str, flags: _Flags) -> Settings:
     """Return what *reading* means, unless it has errors."""
     _tell(reading)
     values: dict[str, dict[str, Any]] = {section: {} for section in ("", *SECTIONS)}
     for item in reading.items:
-        if item.literal:
+        if item.literal and flags.keep_references:
+            if item.key.section in (CONNECTION, SYNC, ASYNC):
+                text = _as_text(item.given)
+                values[item.key.section][item.key.name] = Secret(text) if item.key.secret else text
+        elif item.literal:
             problem = "is a reference, and resolve_env is off"
             hint = "turn it on with resolve_env=True or --resolve-env"
             raise item.mark.error(f"{problem}; {hint}", item.path)
-        if item.value is not None:
+        elif item.value is not None:
             values[item.key.section][item.key.name] = item.value
     if values[OPTIONS].get("prepare_threshold") is False:
         values[OPTIONS]["prepare_threshold"] = None
@@ -291,3 +304,11 @@ def _settings(reading: Reading, name: str) -> Settings:
         marks={path: item.mark for item in reading.items for path in (item.path, item.key.path)},
         origins={item.key.path: item.origin for item in reading.items if item.origin},
     )
+
+
+def _as_text(reference: object) -> str:
+    """Return a reference as YAML has it: ``${HOST}``, or ``{from_env: HOST}``."""
+    if not isinstance(reference, Mapping):
+        return str(reference)
+    ((name, operand),) = reference.items()
+    return f"{{{name}: {operand}}}"
