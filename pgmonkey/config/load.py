@@ -83,6 +83,8 @@ def load_config(
     for item in reading.items:
         section, _, name = item.path.rpartition(".")
         (config[section] if section else config)[name] = item.given
+    if reading.ignored:
+        config[CONNECTION] |= reading.ignored
     return config
 
 

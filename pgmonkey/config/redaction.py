@@ -8,6 +8,7 @@ knows these shapes of secrets that are known; ``redact`` finds passwords that ar
 from __future__ import annotations
 
 import functools
+import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NoReturn, ParamSpec, TypeVar
@@ -132,22 +133,18 @@ def scrub(text: str, secrets: Iterable[str]) -> str:
 @functools.lru_cache(maxsize=64)
 def _shapes(secret: str) -> re.Pattern[str]:
     """Match *secret* with each character as it is, percent-encoded or escaped."""
-    pattern = "".join(
-        f"(?:{re.escape(char)}|(?i:{_percent(char)})|{re.escape(_escaped(char))})"
-        if not char.isspace()
-        else rf"(?:{re.escape(char)}|\+|(?i:{_percent(char)})|{re.escape(_escaped(char))})"
-        for char in secret
-    )
+    pattern = "".join(map(_shapes_of, secret))
     return re.compile(_BEFORE + pattern + _AFTER if len(secret) < SHORT else pattern)
 
 
-def _percent(char: str) -> str:
-    return "".join(f"%{byte:02x}" for byte in char.encode("utf-8", "surrogatepass"))
-
-
-def _escaped(char: str) -> str:
-    """Return *char* as ``repr``, JSON and libpq's conninfo strings write it."""
-    return "\\" + char if char in "'\"\\" else repr(char)[1:-1]
+def _shapes_of(char: str) -> str:
+    """Match one character as itself, in a URI, in a form, in repr, in JSON or in conninfo."""
+    percent = "".join(f"%{byte:02x}" for byte in char.encode("utf-8", "surrogatepass"))
+    plain = {char, repr(char)[1:-1], json.dumps(char)[1:-1], f"\\{char}"}
+    plain |= {"+"} if char == " " else set()
+    # The longest first: of %25 the % alone would do too.
+    each = "|".join(re.escape(shape) for shape in sorted(plain, key=len, reverse=True))
+    return f"(?:(?i:{percent})|{each})"
 
 
 def sealed(function: Callable[P, T]) -> Callable[P, T]:

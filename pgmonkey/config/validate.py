@@ -65,6 +65,7 @@ class Reading:
 
     Attributes:
         sections: Names of the sections that were given.
+        ignored: What unknown connection keys had for values, for ``load_config``.
         warnings: Unknown connection keys; their ``severity`` says so.
         old_form: A warning that everything stands under ``postgresql``, as in version 2.
         exposed: A warning that everybody may read the password.
@@ -72,6 +73,7 @@ class Reading:
 
     sections: list[str] = field(default_factory=list)
     items: list[Item] = field(default_factory=list)
+    ignored: dict[str, object] = field(default_factory=dict)
     errors: list[ConfigError] = field(default_factory=list)
     warnings: list[ConfigError] = field(default_factory=list)
     old_form: ConfigError | None = None
@@ -185,9 +187,8 @@ class Validator:
                 return
             problem = "is not a key that libpq knows, and is ignored" + guess
             self.reading.warnings.append(_warning(mark, shown_path(path), problem))
-            if isinstance(node, Scalar):
-                key = Key(CONNECTION, name, "")
-                self.reading.items.append(Item(key, path, node.mark, given(key, node)))
+            if isinstance(node, Scalar) and shown_path(name) == name:
+                self.reading.ignored[name] = given(Key(CONNECTION, name, ""), node)
 
     def _item(self, key: Key, path: str, node: Node) -> None:
         try:
