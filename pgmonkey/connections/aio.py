@@ -71,6 +71,9 @@ class AsyncConnectionHandle(_LoopHandle):
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
+        self._reset()
+
+    def _reset(self) -> None:
         self._conn: AsyncConnection | None = None
         self._free = asyncio.Lock()
         self._owner: asyncio.Task[Any] | None = None
@@ -105,6 +108,7 @@ class AsyncConnectionHandle(_LoopHandle):
             conn = await self._sound()
             await begin(conn, self.settings, self.connection_type)
         except BaseException:
+            await self._close()  # it may be in the middle of a transaction
             self._free.release()
             raise
         conn.memory.lend(me)
@@ -112,7 +116,12 @@ class AsyncConnectionHandle(_LoopHandle):
         return conn
 
     async def __aexit__(self, kind: type[BaseException] | None, error: Any, trace: Any) -> None:
-        conn = self._current("leaving")
+        try:
+            conn = self._current("leaving")
+        except HandleError:
+            if kind is None:
+                raise
+            return  # the body's own exception says more
         self._depth -= 1
         if self._depth:
             return
@@ -169,6 +178,10 @@ class AsyncConnectionHandle(_LoopHandle):
             await self._close()
             self._free.release()
 
+    def _forked(self) -> None:
+        self._reset()
+        self.closed = True  # its event loop is the parent's
+
     def _abandon(self, seconds: float = 0.0) -> None:
         self.closed = True
         if self._conn is not None:
@@ -183,17 +196,22 @@ class AsyncPoolHandle(_LoopHandle):
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
+        self._reset()
+
+    def _reset(self) -> None:
         self._pool: AsyncPool | None = None
+        self._starting = asyncio.Lock()
         self._blocks: dict[object, list[AsyncConnection]] = {}
 
     async def connect(self) -> None:
         """Open the pool, also after ``disconnect``; return once one connection is made."""
-        if self._pool is None:
-            make = functools.partial(open_connection, self.settings, self.connection_type)
-            pool = AsyncPool(make, self.settings.pool(self.connection_type))
-            await pool.start()
-            self._pool = pool
-            self._opened()
+        async with self._starting:
+            if self._pool is None:
+                make = functools.partial(open_connection, self.settings, self.connection_type)
+                pool = AsyncPool(make, self.settings.pool(self.connection_type))
+                await pool.start()
+                self._pool = pool
+                self._opened()
 
     async def disconnect(self) -> None:
         """Close the pool and leave the cache; a borrowed connection is closed on its return."""
@@ -209,7 +227,12 @@ class AsyncPoolHandle(_LoopHandle):
         return conn
 
     async def __aexit__(self, kind: type[BaseException] | None, error: Any, trace: Any) -> None:
-        conn = self._current("leaving")
+        try:
+            conn = self._current("leaving")
+        except HandleError:
+            if kind is None:
+                raise
+            return  # the body's own exception says more
         held = self._blocks[current_task()]
         held.pop()
         if not held:
@@ -269,9 +292,9 @@ class AsyncPoolHandle(_LoopHandle):
 
     async def _borrow(self, held: int) -> AsyncConnection:
         self._check_open()
-        pool = self._pool
-        if pool is None:
-            raise self._not_open()  # disconnected by another task just now
+        if self._pool is None:
+            await self.connect()  # in a forked child
+        pool = cast(AsyncPool, self._pool)
         if held >= pool.max_size:
             raise self._all_held(pool.max_size)
         conn = await pool.getconn()
@@ -284,11 +307,18 @@ class AsyncPoolHandle(_LoopHandle):
         return conn
 
     async def _give_back(self, conn: AsyncConnection, failed: bool) -> None:
-        pool = cast(AsyncPool, conn._pool)
+        pool = cast("AsyncPool | None", conn._pool)
         try:
             await end(conn, failed)
         finally:
-            await pool.give_back(conn)
+            if pool is not None:  # else it came over a fork
+                await pool.give_back(conn)
+
+    def _forked(self) -> None:
+        if self._pool is not None:
+            self._pool.forked()
+        self._reset()
+        self.closed = True  # its event loop is the parent's
 
     def _abandon(self, seconds: float = 0.0) -> None:
         self.closed = True

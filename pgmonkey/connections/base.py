@@ -21,6 +21,7 @@ import psycopg
 from psycopg.pq import ConnStatus, TransactionStatus
 
 from pgmonkey.config.settings import ConnectionType, Settings
+from pgmonkey.connections import fork
 from pgmonkey.errors import HandleBusyError, HandleError, SessionSettingError
 
 if TYPE_CHECKING:
@@ -99,6 +100,10 @@ LOST_MESSAGE = (
     "the connection died, or was left in the middle of a command, inside the block;"
     " its transaction was rolled back"
 )
+INHERITED_MESSAGE = (
+    "this block was opened before a fork and its connection is the parent's;"
+    " open a block in the child instead"
+)
 UNKNOWN_MESSAGE = "the connection died during COMMIT; the transaction may have been committed"
 
 
@@ -108,12 +113,14 @@ class Memory:
     Attributes:
         sqlstate: SQLSTATE of the last statement that failed, or None.
         doomed: Whether the server has said its last words while the connection was idle.
+        inherited: Whether it came over a fork, and is the parent's.
         borrower: The thread (its ident) or task whose block has the connection, or None.
     """
 
     def __init__(self) -> None:
         self.sqlstate: str | None = None
         self.doomed = False
+        self.inherited = False
         self.borrower: object = None
         self._former: set[object] = set()
 
@@ -256,6 +263,7 @@ class Handle:
         self.closed = True
         self._forget = forget
         _handles.add(self)
+        fork.watch(self)
 
     def __repr__(self) -> str:
         state = "disconnected" if self.closed else "connected"
@@ -271,6 +279,10 @@ class Handle:
         text = self.settings.connection.get("connect_timeout")
         seconds = float(text) if isinstance(text, str) else DEFAULT_PATIENCE
         return seconds if seconds > 0 else threading.TIMEOUT_MAX  # libpq: 0 waits for ever
+
+    def _forked(self) -> None:
+        """Forget what the parent has, without touching it; the next block connects anew."""
+        raise NotImplementedError
 
     def _abandon(self, seconds: float = 0.0) -> None:
         """Drop every idle connection at once, from any thread; wait *seconds* at most."""
@@ -293,8 +305,8 @@ class Handle:
 
     def _no_block(self, what: str) -> HandleError:
         return HandleError(
-            f"{what} needs an open block of this {self._borrower_word}; write:"
-            f" {self._block_words} handle as conn: ..."
+            f"{what} needs an open block of this {self._borrower_word}, and of this process;"
+            f" write: {self._block_words} handle as conn: ..."
         )
 
     def _busy(self) -> HandleBusyError:

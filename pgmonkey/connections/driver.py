@@ -15,9 +15,9 @@ import psycopg
 from psycopg.rows import TupleRow, tuple_row
 
 from pgmonkey.config.settings import ConnectionType, Settings
-from pgmonkey.connections import base
+from pgmonkey.connections import base, fork
 from pgmonkey.connections.base import Ending, Memory
-from pgmonkey.errors import CommitUnknownError, TransactionLostError
+from pgmonkey.errors import CommitUnknownError, HandleError, TransactionLostError
 
 if TYPE_CHECKING:
     from psycopg.abc import PQGen
@@ -33,6 +33,7 @@ class Connection(psycopg.Connection[TupleRow]):
         super().__init__(pgconn, row_factory)
         self.memory = Memory()
         self.add_notice_handler(self.memory.notice)
+        fork.watch(self)
 
     def wait(self, gen: PQGen[_RV], *args: Any, **kwargs: Any) -> _RV:
         """Wait as psycopg does, and note the SQLSTATE of a failure."""
@@ -50,6 +51,12 @@ class Connection(psycopg.Connection[TupleRow]):
         """
         if not self.memory.stale(get_ident()):
             super().rollback()
+
+    def _forked(self) -> None:
+        self.memory.inherited = True
+        self._pool = None
+        if not self.closed:
+            fork.silence(self.pgconn.socket)
 
 
 def _arguments(settings: Settings) -> dict[str, Any]:
@@ -113,6 +120,10 @@ def begin(conn: Connection, settings: Settings, connection_type: ConnectionType)
 
 def end(conn: Connection, failed: bool) -> None:
     """Finish the transaction of a block; the connection is idle or closed afterwards."""
+    if conn.memory.inherited:
+        if failed:
+            return  # the body's exception says enough
+        raise HandleError(base.INHERITED_MESSAGE)
     conn.memory.take_back()
     how = base.ending(conn, failed=failed)
     try:

@@ -10,9 +10,9 @@ import psycopg
 from psycopg.rows import TupleRow, tuple_row
 
 from pgmonkey.config.settings import ConnectionType, Settings
-from pgmonkey.connections import base
+from pgmonkey.connections import base, fork
 from pgmonkey.connections.base import Ending, Memory
-from pgmonkey.errors import CommitUnknownError, TransactionLostError
+from pgmonkey.errors import CommitUnknownError, HandleError, TransactionLostError
 
 if TYPE_CHECKING:
     from psycopg.abc import PQGen
@@ -28,6 +28,7 @@ class AsyncConnection(psycopg.AsyncConnection[TupleRow]):
         super().__init__(pgconn, row_factory)
         self.memory = Memory()
         self.add_notice_handler(self.memory.notice)
+        fork.watch(self)
 
     async def wait(self, gen: PQGen[_RV], *args: Any, **kwargs: Any) -> _RV:
         """Wait as psycopg does, and note the SQLSTATE of a failure."""
@@ -45,6 +46,12 @@ class AsyncConnection(psycopg.AsyncConnection[TupleRow]):
         """
         if not self.memory.stale(current_task()):
             await super().rollback()
+
+    def _forked(self) -> None:
+        self.memory.inherited = True
+        self._pool = None
+        if not self.closed:
+            fork.silence(self.pgconn.socket)
 
 
 async def _arguments(settings: Settings) -> dict[str, Any]:
@@ -112,6 +119,10 @@ async def begin(conn: AsyncConnection, settings: Settings, connection_type: Conn
 
 async def end(conn: AsyncConnection, failed: bool) -> None:
     """Finish the transaction of a block; the connection is idle or closed afterwards."""
+    if conn.memory.inherited:
+        if failed:
+            return  # the body's exception says enough
+        raise HandleError(base.INHERITED_MESSAGE)
     conn.memory.take_back()
     how = base.ending(conn, failed=failed)
     try:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, overload
 
 from pgmonkey.config.load import load_settings
 from pgmonkey.config.settings import CONNECTION_TYPES, ConnectionType, Settings
+from pgmonkey.connections import fork
 from pgmonkey.connections.aio import AsyncConnectionHandle, AsyncPoolHandle
 from pgmonkey.connections.pending import PendingHandle
 from pgmonkey.connections.sync import ConnectionHandle, PoolHandle
@@ -74,6 +75,12 @@ class PGConnectionManager:
         self._lock = threading.Lock()
         self._handles: dict[Key, AnyHandle] = {}
         self._building: dict[Key, Future[Any]] = {}
+        fork.watch(self)
+
+    def _forked(self) -> None:
+        self._lock = threading.Lock()
+        self._building = {}  # by threads of the parent
+        self._handles = {key: handle for key, handle in self._handles.items() if key[2] is None}
 
     @overload
     def get_database_connection(

@@ -131,6 +131,11 @@ class Pool(ConnectionPool[Connection]):
             if worker is not threading.current_thread():
                 worker.join(max(0.0, deadline - monotonic()))
 
+    def forked(self) -> None:
+        """Count as closed in a forked child, whose locks and threads are not to be trusted."""
+        self._closed = True
+        self._pool.clear()
+
     def _answers(self, conn: Connection, deadline: float) -> bool:
         limit = min(CHECK_SECONDS, max(0.0, deadline - monotonic()))
         try:
@@ -235,13 +240,23 @@ class AsyncPool(AsyncConnectionPool[AsyncConnection]):
             return
         self._closed = True
         _finish_idle(self)
-        tasks = [*self._workers, *filter(None, [self._sched_runner])]
-        for task in tasks:
-            # The loop may be gone for good; then they can never end, and that is meant.
-            task._log_destroy_pending = False  # type: ignore[attr-defined]
+        tasks = self._forget_tasks()
         if self._loop is not None and not self._loop.is_closed():
             with contextlib.suppress(RuntimeError):  # closed in another thread just now
                 self._loop.call_soon_threadsafe(lambda: [task.cancel() for task in tasks])
+
+    def _forget_tasks(self) -> list[asyncio.Task[None]]:
+        tasks = [*self._workers, *filter(None, [self._sched_runner])]
+        for task in tasks:
+            # Where the loop is gone for good they can never end, and that is meant.
+            task._log_destroy_pending = False  # type: ignore[attr-defined]
+        return tasks
+
+    def forked(self) -> None:
+        """Count as closed in a forked child, whose event loop is the parent's."""
+        self._closed = True
+        self._pool.clear()
+        self._forget_tasks()
 
     async def _answers(self, conn: AsyncConnection, deadline: float) -> bool:
         limit = min(CHECK_SECONDS, max(0.0, deadline - monotonic()))

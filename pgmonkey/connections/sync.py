@@ -25,6 +25,7 @@ from pgmonkey.connections import base
 from pgmonkey.connections.base import Handle
 from pgmonkey.connections.driver import Connection, begin, end, open_connection
 from pgmonkey.connections.pools import Pool
+from pgmonkey.errors import HandleError
 
 
 def _take(lock: threading.Lock, seconds: float) -> bool:
@@ -40,6 +41,9 @@ class ConnectionHandle(Handle):
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
+        self._reset()
+
+    def _reset(self) -> None:
         self._conn: Connection | None = None
         self._free = threading.Lock()
         self._owner: int | None = None
@@ -74,6 +78,7 @@ class ConnectionHandle(Handle):
             conn = self._sound()
             begin(conn, self.settings, self.connection_type)
         except BaseException:
+            self._close()  # it may be in the middle of a transaction
             self._free.release()
             raise
         conn.memory.lend(me)
@@ -81,7 +86,12 @@ class ConnectionHandle(Handle):
         return conn
 
     def __exit__(self, kind: type[BaseException] | None, error: Any, trace: Any) -> None:
-        conn = self._current("leaving")
+        try:
+            conn = self._current("leaving")
+        except HandleError:
+            if kind is None:
+                raise
+            return  # the body's own exception says more
         self._depth -= 1
         if self._depth:
             return
@@ -138,6 +148,9 @@ class ConnectionHandle(Handle):
             self._close()
             self._free.release()
 
+    def _forked(self) -> None:
+        self._reset()
+
     def _abandon(self, seconds: float = 0.0) -> None:
         self.closed = True
         if self._conn is not None:
@@ -152,17 +165,22 @@ class PoolHandle(Handle):
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
+        self._reset()
+
+    def _reset(self) -> None:
         self._pool: Pool | None = None
+        self._starting = threading.Lock()
         self._blocks: dict[object, list[Connection]] = {}
 
     def connect(self) -> None:
         """Open the pool, also after ``disconnect``; return once one connection is made."""
-        if self._pool is None:
-            make = functools.partial(open_connection, self.settings, self.connection_type)
-            pool = Pool(make, self.settings.pool(self.connection_type))
-            pool.start()
-            self._pool = pool
-            self._opened()
+        with self._starting:
+            if self._pool is None:
+                make = functools.partial(open_connection, self.settings, self.connection_type)
+                pool = Pool(make, self.settings.pool(self.connection_type))
+                pool.start()
+                self._pool = pool
+                self._opened()
 
     def disconnect(self) -> None:
         """Close the pool and leave the cache; a borrowed connection is closed on its return."""
@@ -178,7 +196,12 @@ class PoolHandle(Handle):
         return conn
 
     def __exit__(self, kind: type[BaseException] | None, error: Any, trace: Any) -> None:
-        conn = self._current("leaving")
+        try:
+            conn = self._current("leaving")
+        except HandleError:
+            if kind is None:
+                raise
+            return  # the body's own exception says more
         held = self._blocks[get_ident()]
         held.pop()
         if not held:
@@ -238,9 +261,9 @@ class PoolHandle(Handle):
 
     def _borrow(self, held: int) -> Connection:
         self._check_open()
-        pool = self._pool
-        if pool is None:
-            raise self._not_open()  # disconnected by another thread just now
+        if self._pool is None:
+            self.connect()  # in a forked child
+        pool = cast(Pool, self._pool)
         if held >= pool.max_size:
             raise self._all_held(pool.max_size)
         conn = pool.getconn()
@@ -253,11 +276,17 @@ class PoolHandle(Handle):
         return conn
 
     def _give_back(self, conn: Connection, failed: bool) -> None:
-        pool = cast(Pool, conn._pool)
+        pool = cast("Pool | None", conn._pool)
         try:
             end(conn, failed)
         finally:
-            pool.give_back(conn)
+            if pool is not None:  # else it came over a fork
+                pool.give_back(conn)
+
+    def _forked(self) -> None:
+        if self._pool is not None:
+            self._pool.forked()
+        self._reset()
 
     def _abandon(self, seconds: float = 0.0) -> None:
         self.closed = True

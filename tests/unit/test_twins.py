@@ -35,7 +35,8 @@ APART = {
     "_take": "the locks of threading and asyncio wait in different ways",
     "_LoopHandle": "only an async handle belongs to a loop",
     "_abandon": "only threads are waited for",
-    "__init__": "the locks and what identifies an owner have other types",
+    "_reset": "the locks and what identifies an owner have other types",
+    "_forked": "an async handle cannot go on in a child: its loop is the parent's",
 }
 
 
@@ -46,6 +47,10 @@ class _WithoutAsync(ast.NodeTransformer):
     def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> ast.AST:
         self.generic_visit(node)
         return ast.FunctionDef(**{name: getattr(node, name, None) for name in node._fields})
+
+    def visit_AsyncWith(self, node: ast.AsyncWith) -> ast.AST:
+        self.generic_visit(node)
+        return ast.With(**{name: getattr(node, name, None) for name in node._fields})
 
     def visit_Constant(self, node: ast.Constant) -> ast.AST:
         if isinstance(node.value, str):
