@@ -107,14 +107,19 @@ def plain_server(pytestconfig: pytest.Config, certs: CertKit) -> Iterator[PgServ
     yield from _start(pytestconfig, certs, tls=False)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_variables() -> Iterator[None]:
+    """Keep the caller's PG* and PGMONKEY_* variables out, for the fixtures of the run too."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in list(os.environ):
+            if name.startswith("PG"):
+                patch.delenv(name)
+        yield
+
+
 @pytest.fixture(autouse=True)
-def _own_environment(
-    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    """Keep the caller's PG* and PGMONKEY_* variables, ~/.postgresql and ~/.pgpass out."""
-    for name in os.environ:
-        if name.startswith("PG"):
-            monkeypatch.delenv(name)
+def _empty_home(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep ~/.postgresql and ~/.pgpass out, and what another test wrote there."""
     monkeypatch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
 
 

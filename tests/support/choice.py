@@ -77,7 +77,7 @@ class Choice:
 
 def choose(wish: Wish) -> Choice:
     """Return the first provider that works on this machine and does what *wish* says."""
-    reasons = []
+    reasons: list[str] = []
     for name in PROVIDERS if wish.provider == "auto" else (wish.provider,):
         try:
             return Choice(_find(name, wish), tuple(reasons))

@@ -14,7 +14,7 @@ import socket
 from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from support.setup import SUPERUSER, Setup, Unavailable
 
@@ -115,9 +115,8 @@ class DockerProvider:
         script = INIT_SCRIPT.encode()
         container.with_copy_into_container(script, "/docker-entrypoint-initdb.d/10-tls.sh", 0o755)
         if self._published_here:
-            # testcontainers annotates a number; docker takes an address with it.
-            container.ports["5432/tcp"] = ("127.0.0.1",)
-            container.ports.pop(5432, None)
+            # Annotated as a number; the docker library takes an address as well.
+            cast("dict[str, Any]", container.ports)["5432"] = ("127.0.0.1",)
         try:
             container.start()
         except (DockerException, OSError, RuntimeError, TimeoutError) as e:

@@ -100,7 +100,7 @@ class LocalProvider:
 
     def __init__(self, name: str, version: str, folder: Path) -> None:
         self.name = name
-        self.major = _major(version)
+        self.major: int | None = _major(version)
         self.title = f"{name} PostgreSQL {version} ({folder})"
         self._folder = folder
 
@@ -111,7 +111,8 @@ class LocalProvider:
 class Process:
     """One running server and its folder."""
 
-    hostaddr = None
+    hostaddr: str | None = None
+    port: int
 
     def __init__(self, folder: Path, setup: Setup) -> None:
         # Short, and not pytest's own: a socket's path may have 107 bytes only.
