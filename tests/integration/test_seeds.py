@@ -8,6 +8,7 @@ blocks, no call that the pages do not make.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from pathlib import Path
 from typing import Any
@@ -317,6 +318,7 @@ def test_async_pool_of_the_template_that_nobody_closes_does_not_keep_the_program
                 assert await cur.fetchone()
 
     asyncio.run(main())
+    gc.collect()  # the pool and its event loop hold each other
     until(lambda: server.sessions("seeds-unclosed") == 0)
 
 
