@@ -64,9 +64,6 @@ class PgServer:
                     sql.Identifier(USER), sql.Literal(self.password)
                 )
             )
-            row = conn.execute("SHOW data_directory").fetchone()
-        assert row is not None
-        self._data = row[0]
 
     def __repr__(self) -> str:
         return f"<PgServer {self.provider} {self.version} {self.host}:{self.port}>"
@@ -219,22 +216,27 @@ class PgServer:
         """End the server and remove its data."""
         self._running.stop()
 
-    def _write_hba(self, lines: Sequence[str]) -> None:
-        """Put *lines* into pg_hba.conf by COPY, which writes as the server's own user.
+    def place(self, name: str, lines: Sequence[str]) -> None:
+        """Write *lines* to the file *name* in the data folder, readable by the server only.
 
-        Control characters as quote and delimiter keep it from quoting anything.
+        The server's own user writes it, by COPY. Control characters as quote and delimiter
+        keep COPY from quoting anything.
         """
         with self.admin() as conn:
             conn.execute(
                 sql.SQL(
-                    "COPY (SELECT unnest({}::text[])) TO {} "
+                    "COPY (SELECT unnest({}::text[])) TO PROGRAM {} "
                     "WITH (FORMAT csv, QUOTE E'\\x02', DELIMITER E'\\x01')"
-                ).format(sql.Literal(list(lines)), sql.Literal(f"{self._data}/pg_hba.conf"))
+                ).format(sql.Literal(list(lines)), sql.Literal(f"umask 077; cat >{name}"))
             )
+
+    def _write_hba(self, lines: Sequence[str]) -> None:
+        self.place("pg_hba.conf", lines)
+        with self.admin() as conn:
             # While ssl is off, every hostssl line is reported though it is a good line.
             wrong = conn.execute(
                 "SELECT line_number, error FROM pg_hba_file_rules "
-                "WHERE error IS NOT NULL AND error NOT LIKE '%%SSL is disabled'"
+                "WHERE error IS NOT NULL AND error NOT LIKE '%SSL is disabled'"
             ).fetchone()
         if wrong:
             raise ValueError(f"pg_hba.conf line {wrong[0]}: {wrong[1]}: {lines}")
