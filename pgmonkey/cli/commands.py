@@ -19,6 +19,7 @@ from pgmonkey.cli.options import (
     TYPES,
     Option,
     Section,
+    not_empty,
     output,
     seconds,
     server_version,
@@ -83,7 +84,12 @@ COMMANDS = (
             Section(
                 "the file",
                 (
-                    Option(CONFIG_FLAGS, "the file to write; - is standard output", "PATH"),
+                    Option(
+                        CONFIG_FLAGS,
+                        "the file to write; - is standard output",
+                        "PATH",
+                        convert=not_empty,
+                    ),
                     Option(
                         ("--type",), "the kind of database", "TYPE", choices=("pg",), default="pg"
                     ),
@@ -102,6 +108,7 @@ COMMANDS = (
                         ("--from-dsn",),
                         "fill in the values of a postgresql:// URI; a password in it is dropped",
                         "URI",
+                        convert=not_empty,
                     ),
                 ),
             ),
@@ -160,7 +167,12 @@ COMMANDS = (
             Section(
                 "what to check",
                 (
-                    Option(("FILE",), "configuration files; - is standard input", many=True),
+                    Option(
+                        ("FILE",),
+                        "configuration files; - is standard input",
+                        convert=not_empty,
+                        many=True,
+                    ),
                     CONFIGURATION.options[0],
                     *CONFIGURATION.options[2:4],
                     STRICT,

@@ -119,7 +119,8 @@ def ask_password(settings: Settings) -> Settings:
         with warnings.catch_warnings():
             # getpass falls back to reading standard input, echoed, with a warning.
             warnings.simplefilter("error", getpass.GetPassWarning)
-            password = getpass.getpass(f"Password for {settings.target}: ")
+            whom = f" for {settings.target}" if settings.connection else ""
+            password = getpass.getpass(f"Password{whom}: ")
     except (EOFError, getpass.GetPassWarning):
         raise CommandError(
             Failure(

@@ -67,6 +67,13 @@ def seconds(text: str) -> float:
     return value
 
 
+def not_empty(text: str) -> str:
+    """Return *text*, unless a variable on the command line turned out to be unset."""
+    if not text:
+        raise ValueError("the value is empty; is the variable set?")
+    return text
+
+
 def server_version(text: str) -> int:
     """Return ``15`` or ``15.4`` as the server counts versions: 150000, 150004."""
     major, _, minor = text.partition(".")
@@ -77,9 +84,13 @@ def server_version(text: str) -> int:
 
 CONFIG_FLAGS = ("-c", "--config", "--connconfig", "--filepath")
 CONFIG = Option(
-    CONFIG_FLAGS, "the configuration file; - is standard input", "PATH", variable="PGMONKEY_CONFIG"
+    CONFIG_FLAGS,
+    "the configuration file; - is standard input",
+    "PATH",
+    convert=not_empty,
+    variable="PGMONKEY_CONFIG",
 )
-DSN = Option(("--dsn",), "a postgresql:// URI instead of a file", "URI")
+DSN = Option(("--dsn",), "a postgresql:// URI instead of a file", "URI", convert=not_empty)
 RESOLVE_ENV = Option(
     ("--resolve-env",),
     "resolve ${VARIABLE}, from_env, from_file and from_command",
