@@ -39,9 +39,10 @@ SENSITIVE_WORDS = ("token", "secret", "credential")
 
 # Passwords in text that nobody declared: scheme://user:HERE@host, ?password=HERE and
 # password=HERE or password='HERE' of a conninfo string. The first takes everything up
-# to the last @ before the path, since an unencoded password may contain one.
+# to the last @ before the path, since an unencoded password may contain one. No scheme is
+# longer than 31 characters, and without that limit long texts take time squared.
 _IN_TEXT = re.compile(
-    r"""(?P<head>\b\w[\w+.-]*://[^\s/:@]*:)[^\s/]*(?=@)
+    r"""(?P<head>\b\w[\w+.-]{0,30}://[^\s/:@]*:)[^\s/]*(?=@)
       | (?P<name>\b(?:ssl)?pass(?:word|wd)\s*=\s*|\boauth_client_secret\s*=\s*)
         (?:'(?:[^'\\]|\\.)*'?|[^\s'&]+)""",
     re.VERBOSE | re.IGNORECASE,

@@ -157,7 +157,7 @@ class Validator:
         for name, inner in node.entries.items():
             path = f"{section}.{name}"
             key = known.get(name)
-            if key is None and section in OPEN_SECTIONS and re.match(SETTING_NAME, name):
+            if key is None and section in OPEN_SECTIONS and re.fullmatch(SETTING_NAME, name):
                 key = Key(section, name, "", "setting")
             if key is None and section == CONNECTION:
                 key = MOVED.get(name)

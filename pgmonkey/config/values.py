@@ -36,14 +36,13 @@ def value_of(key: Key, resolved: Resolved, mark: Mark, path: str, *, plain: bool
     text = resolved.text or ""
     if key.secret:
         return resolved.source or Secret(text)
-    hidden = resolved.secret or is_sensitive(key.name)
     try:
-        value = _MEANINGS[key.kind](key, text, "its value" if hidden else shown(text), plain)
+        value = _MEANINGS[key.kind](key, text, plain)
     except ValueError as error:
-        raise mark.error(str(error), path) from None
-    if key.section != CONNECTION:
-        return value
-    return Secret(str(value)) if resolved.secret else value
+        hidden = resolved.secret or is_sensitive(key.name)
+        problem = "what the reference gives does not fit" if hidden else str(error)
+        raise mark.error(problem, path) from None
+    return Secret(str(value)) if resolved.secret and key.section == CONNECTION else value
 
 
 def shown(text: str) -> str:
@@ -52,62 +51,64 @@ def shown(text: str) -> str:
     return repr(text if len(text) <= 60 else text[:59] + "…")
 
 
-def _text(key: Key, text: str, quoted: str, plain: bool) -> str:
+def _text(key: Key, text: str, plain: bool) -> str:
     return text
 
 
-def _setting(key: Key, text: str, quoted: str, plain: bool) -> str:
+def _setting(key: Key, text: str, plain: bool) -> str:
     return {"true": "on", "false": "off"}.get(text.lower(), text) if plain else text
 
 
-def _choice(key: Key, text: str, quoted: str, plain: bool) -> str:
+def _choice(key: Key, text: str, plain: bool) -> str:
     # libpq compares exactly; the words of SQL are ours to read.
     word = re.sub(r"[\s_-]+", " ", text.lower()) if key.section == OPTIONS else text
     if word in key.choices:
         return word
-    noun = {"connection_type": "connection type"}.get(key.name, "choice")
+    noun = "mode" if key.name.endswith("mode") else "choice"
+    if key.name == "connection_type":
+        noun = "connection type"
     hint = nearest(text, key.choices) or "; choose one of " + ", ".join(key.choices)
-    raise ValueError(f"{quoted} is not a {'mode' if key.name.endswith('mode') else noun}{hint}")
+    raise ValueError(f"{shown(text)} is not a {noun}{hint}")
 
 
-def _switch(key: Key, text: str, quoted: str, plain: bool) -> str | bool:
+def _switch(key: Key, text: str, plain: bool) -> str | bool:
     word = text.strip().lower()
     if word not in _ON and word not in _OFF:
-        raise ValueError(f"{quoted} is neither true nor false")
+        raise ValueError(f"{shown(text)} is neither true nor false")
     if key.section == CONNECTION:
         return "1" if word in _ON else "0"
     return word in _ON
 
 
-def _integer(key: Key, text: str, quoted: str, plain: bool) -> str | int:
+def _integer(key: Key, text: str, plain: bool) -> str | int:
     number = text.strip()
     if not _INTEGER.fullmatch(number):
-        raise ValueError(
-            f"{quoted} is not a whole number" + (f" of {key.unit}" if key.unit else "")
-        )
+        raise ValueError(f"{shown(text)} is not a whole number{_of(key)}")
     _in_range(key, int(number), number)
     return number if key.section == CONNECTION else int(number)
 
 
-def _threshold(key: Key, text: str, quoted: str, plain: bool) -> str | int | bool:
-    if text.strip().lower() in _OFF - {"0"}:
-        return False
-    return _integer(key, text, quoted, plain)
+def _threshold(key: Key, text: str, plain: bool) -> str | int | bool:
+    return False if text.strip().lower() in _OFF - {"0"} else _integer(key, text, plain)
 
 
-def _number(key: Key, text: str, quoted: str, plain: bool) -> float:
+def _number(key: Key, text: str, plain: bool) -> float:
     number = text.strip()
     if not _NUMBER.fullmatch(number):
-        raise ValueError(f"{quoted} is not a number" + (f" of {key.unit}" if key.unit else ""))
+        raise ValueError(f"{shown(text)} is not a number{_of(key)}")
     _in_range(key, float(number), number)
     return float(number)
 
 
-def _ports(key: Key, text: str, quoted: str, plain: bool) -> str:
+def _ports(key: Key, text: str, plain: bool) -> str:
     for port in text.split(","):
         if port.strip():
-            _integer(key, port, quoted, plain)
+            _integer(key, port, plain)
     return text.strip()
+
+
+def _of(key: Key) -> str:
+    return f" of {key.unit}" if key.unit else ""
 
 
 def _in_range(key: Key, number: float, written: str) -> None:
@@ -119,7 +120,7 @@ def _in_range(key: Key, number: float, written: str) -> None:
         raise ValueError(f"{written} is more than {key.maximum}")
 
 
-_MEANINGS: dict[str, Callable[[Key, str, str, bool], str | int | float | bool]] = {
+_MEANINGS: dict[str, Callable[[Key, str, bool], str | int | float | bool]] = {
     "text": _text,
     "setting": _setting,
     "choice": _choice,

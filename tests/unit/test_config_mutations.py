@@ -233,6 +233,7 @@ BOMBS = {
     "references": "connection_settings: {user: '" + "${A:-" * 20_000 + "}" * 20_000 + "'}\n",
     "dollars": "connection_settings: {user: '" + "$" * 200_001 + "{A}'}\n",
     "uri": "connection_settings: {port: 'a://" + "a:" * 80_000 + "'}\n",
+    "words": "connection_settings: {port: '" + "a-" * 100_000 + "'}\n",
     "too large": "#" * 300_000,
 }
 

@@ -393,6 +393,13 @@ def test_variable_with_a_secret_name_is_a_secret_wherever_it_stands(monkeypatch)
     settings = load_settings(config, resolve_env=True)
     assert settings.connect_arguments() == {"options": "-c app.key=CANARY"}
     assert "CANARY" not in repr(dict(settings.connection))
+    for key, problem in (("port", "CANARY"), ("connect_timeout", "99999999999")):
+        monkeypatch.setenv("API_TOKEN", problem)
+        with pytest.raises(ConfigError) as caught:
+            value("${API_TOKEN}", key)
+        assert str(caught.value) == (
+            f"<dict>: connection_settings.{key}: what the reference gives does not fit"
+        )
 
 
 @pytest.mark.parametrize(("switch", "on"), [("1", True), ("true", True), ("0", False), ("", False)])

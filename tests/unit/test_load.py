@@ -271,6 +271,8 @@ WRONG = {
     "pool_settings:\n  timeout: .inf\n": "2:12: pool_settings.timeout: '.inf' is not a number of seconds",
     "pool_settings:\n  min_sise: 1\n":
         "2:3: pool_settings.min_sise: is not a key of this section; did you mean 'min_size'?",
+    'async_settings:\n  "jit\\n": 1\n':
+        "2:3: async_settings.jit…: is not the name of a server setting",
     "async_settings:\n  statement timeout: 1\n":
         "2:3: async_settings.statement timeout: is not the name of a server setting",
     "conection_settings: {}\n":

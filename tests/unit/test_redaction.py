@@ -7,7 +7,6 @@ import io
 import json
 import logging
 import pickle
-import sys
 import traceback
 import warnings
 from pathlib import Path
@@ -181,7 +180,7 @@ def channels(tmp_path, monkeypatch):
         "inside": "x${CANARY_VARIABLE}y",
         "from_env": {"from_env": "CANARY_VARIABLE"},
         "from_file": {"from_file": str(secret)},
-        "from_command": {"from_command": [sys.executable, "-c", f"print('{CANARY}')"]},
+        "from_command": {"from_command": ["echo", CANARY]},
         "uri": f"postgresql://u:{CANARY}@h/db",
         "conninfo": f"host=h password={CANARY}",
         "ill-formed": f"${{{CANARY}!}}",
