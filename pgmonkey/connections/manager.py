@@ -170,13 +170,15 @@ class PGConnectionManager:
         strict: bool = False,
     ) -> Any:
         """Do the same as ``get_database_connection`` for a configuration held as a dict."""
-        settings = load_settings(
-            config,
-            resolve_env=resolve_env,
-            allow_sensitive_defaults=allow_sensitive_defaults,
-            strict=strict,
-        )
-        del config  # a reporter that records local variables must not find the password here
+        try:
+            settings = load_settings(
+                config,
+                resolve_env=resolve_env,
+                allow_sensitive_defaults=allow_sensitive_defaults,
+                strict=strict,
+            )
+        finally:
+            del config  # reporters that record local variables must not find a password here
         return self.get_from_settings(settings, connection_type, force_reload=force_reload)
 
     def get_from_settings(

@@ -9,7 +9,6 @@ from typing import Any
 
 import psycopg
 import pytest
-from support.kinds import ALL, POOLS, SINGLE, block, get, one, settle
 
 from pgmonkey import (
     CommitUnknownError,
@@ -18,6 +17,7 @@ from pgmonkey import (
     PGConnectionManager,
     TransactionLostError,
 )
+from support.kinds import ALL, POOLS, SINGLE, block, get, one, settle
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ async def test_block_that_raises_rolls_back_and_its_own_exception_leaves(
 
 
 @pytest.mark.parametrize("interrupt", [KeyboardInterrupt, SystemExit, GeneratorExit])
-@pytest.mark.parametrize("kind", ("normal", "pool"))
+@pytest.mark.parametrize("kind", ["normal", "pool"])
 def test_interrupt_rolls_back_too(config_dict, kind, rows, interrupt):
     manager = PGConnectionManager()
     handle = manager.get_database_connection_from_dict(config_dict, kind)
@@ -93,7 +93,7 @@ def test_interrupt_rolls_back_too(config_dict, kind, rows, interrupt):
     manager.clear_cache()
 
 
-@pytest.mark.parametrize("kind", ("async", "async_pool"))
+@pytest.mark.parametrize("kind", ["async", "async_pool"])
 async def test_cancelled_block_cancels_its_statement_rolls_back_and_returns_the_connection(
     manager, config_dict, kind, rows
 ):

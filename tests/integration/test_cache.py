@@ -10,10 +10,10 @@ from typing import Any
 
 import psycopg
 import pytest
-from support.kinds import ALL, block, get, one, settle
-from support.wait import until
 
 from pgmonkey import ConfigError, HandleError, PGConnectionManager
+from support.kinds import ALL, block, get, one, settle
+from support.wait import until
 
 
 def named(config: dict[str, Any], name: str) -> dict[str, Any]:
@@ -224,7 +224,7 @@ async def test_one_of_many_waiting_tasks_may_be_cancelled(manager, config_dict):
     assert manager.cache_info["size"] == 1
 
 
-@pytest.mark.parametrize("kind", ("normal", "pool"))
+@pytest.mark.parametrize("kind", ["normal", "pool"])
 def test_manager_that_nobody_holds_closes_what_it_opened(config_dict, server, kind):
     for _ in range(8):
         PGConnectionManager().get_database_connection_from_dict(named(config_dict, "dropped"), kind)
@@ -232,7 +232,7 @@ def test_manager_that_nobody_holds_closes_what_it_opened(config_dict, server, ki
     until(lambda: server.sessions("dropped") == 0)
 
 
-@pytest.mark.parametrize("kind", ("async", "async_pool"))
+@pytest.mark.parametrize("kind", ["async", "async_pool"])
 async def test_manager_that_nobody_holds_closes_its_async_handles_too(config_dict, server, kind):
     for _ in range(8):
         await get(PGConnectionManager(), named(config_dict, "dropped async"), kind)

@@ -7,10 +7,10 @@ import threading
 from typing import Any
 
 import pytest
-from support.kinds import get
-from support.wait import until
 
 from pgmonkey import PGConnectionManager
+from support.kinds import get
+from support.wait import until
 
 SIZE_FOUR = {"min_size": 1, "max_size": 4, "timeout": 120}
 
@@ -103,8 +103,10 @@ async def test_cancelled_tasks_lose_no_connection_of_the_pool(manager, config_di
         async with pool as conn:
             await conn.execute("SELECT 1")
             met.append(1)
-            while len(met) < 2:
-                await asyncio.sleep(0.01)
+            if len(met) == 2:
+                everybody_is_here.set()
+            await everybody_is_here.wait()
 
     met: list[int] = []
+    everybody_is_here = asyncio.Event()
     await asyncio.gather(both(), both())

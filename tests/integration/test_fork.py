@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from support.wait import until
 
 PREAMBLE = """
@@ -68,7 +69,7 @@ def run(config_dict: dict[str, Any], tmp_path: Path) -> Any:
     return run
 
 
-@pytest.mark.parametrize("kind", ("normal", "pool"))
+@pytest.mark.parametrize("kind", ["normal", "pool"])
 def test_parent_and_child_never_see_each_others_answers(run, server, kind):
     """R7, with fewer rounds: raw pools gave 69 wrong answers of 600."""
     run(
@@ -85,7 +86,7 @@ def test_parent_and_child_never_see_each_others_answers(run, server, kind):
     until(lambda: server.sessions("fork") == 0)
 
 
-@pytest.mark.parametrize("kind", ("normal", "pool"))
+@pytest.mark.parametrize("kind", ["normal", "pool"])
 def test_childs_exit_leaves_the_parents_session_and_transaction_alone(run, kind):
     run(
         f"""

@@ -12,6 +12,7 @@ from typing import Any
 
 import psutil
 import pytest
+
 from support.wait import until
 
 # The documented template's sizes.

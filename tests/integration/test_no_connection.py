@@ -11,6 +11,7 @@ from typing import Any
 import psycopg
 import psycopg_pool
 import pytest
+
 from support.kinds import ALL, POOLS, block, get, one, settle
 from support.wait import until
 
@@ -131,7 +132,7 @@ async def test_pool_that_cannot_reconnect_names_the_last_failure(
             [database.name],
         )
         with pytest.raises(
-            psycopg_pool.PoolTimeout, match="the last attempt failed: .*not currently"
+            psycopg_pool.PoolTimeout, match=r"the last attempt failed: .*not currently"
         ):
             async with block(handle):
                 pass
