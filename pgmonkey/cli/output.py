@@ -35,7 +35,7 @@ _ASCII = str.maketrans(
 )
 
 
-def colour_wanted(stream: TextIO, choice: str) -> bool:
+def colour_wanted(stream: TextIO | None, choice: str) -> bool:
     """Decide about colour on *stream*: the option, then the environment, then the terminal."""
     if choice != "auto":
         return choice == "always"
@@ -46,12 +46,14 @@ def colour_wanted(stream: TextIO, choice: str) -> bool:
     return _alive(stream)
 
 
-def progress_wanted(stream: TextIO, choice: str) -> bool:
+def progress_wanted(stream: TextIO | None, choice: str) -> bool:
     """Decide about live progress on *stream*. FORCE_COLOR has no say: logs are not alive."""
     return choice == "always" or (choice == "auto" and _alive(stream))
 
 
-def _alive(stream: TextIO) -> bool:
+def _alive(stream: TextIO | None) -> bool:
+    if stream is None:  # closed by whoever started us: pgmonkey ... >&-
+        return False
     dumb = os.environ.get("TERM") == "dumb" or os.environ.get("CI", "") not in ("", "false", "0")
     return stream.isatty() and not dumb
 
@@ -105,7 +107,7 @@ class Output:
         given = os.environ.get("COLUMNS", "")
         if given.isascii() and given.isdigit() and int(given) > 0:
             return int(given)
-        if not sys.stdout.isatty():
+        if sys.stdout is None or not sys.stdout.isatty():
             return None
         return os.get_terminal_size(sys.stdout.fileno()).columns or None
 
@@ -168,12 +170,14 @@ class Output:
         write(sys.stderr, self.scrub(text) + "\n")
 
 
-def write(stream: TextIO, text: str) -> None:
+def write(stream: TextIO | None, text: str) -> None:
     """Write *text* and flush; what *stream* cannot carry becomes ASCII.
 
     A reader that went away (``| head``) is no failure of ours: the stream is pointed at
     nothing, so that neither this nor the interpreter's exit complains.
     """
+    if stream is None:
+        return
     encoding = stream.encoding or "ascii"
     try:
         text.encode(encoding)

@@ -51,8 +51,13 @@ def test_existing_file_is_refused_and_untouched(tmp_path: Path):
     refused = run("pgconfig", "create", "--filepath", path)
     assert (refused.code, refused.stdout) == (4, "")
     assert refused.stderr.startswith(f"error[PGM402]: {path} exists already")
+    after = path.stat()
+    assert (after.st_ino, after.st_mtime_ns, after.st_mode) == (
+        before.st_ino,
+        before.st_mtime_ns,
+        before.st_mode,
+    )
     assert path.read_text() == "mine"
-    assert path.stat() == before
     assert list(tmp_path.iterdir()) == [path]
 
 

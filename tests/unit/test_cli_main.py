@@ -172,6 +172,16 @@ def test_reader_that_goes_away_is_no_error():
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_stream_that_was_closed_before_the_start_is_no_error(closed: str):
+    """Schedulers start commands so; Python has None for such a stream."""
+    for words, code in (("pgconfig schema", 0), ("pgconfig nonsense", 2), ("", 2)):
+        line = f'"{sys.executable}" -m pgmonkey {words} {closed}'
+        done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=False)
+        assert done.returncode == code
+        assert "Traceback" not in done.stderr
+
+
 def test_full_device_is_a_refused_operation_and_no_traceback():
     with open("/dev/full", "w") as full:  # noqa: PTH123
         done = subprocess.run(
