@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+import psycopg
 import pytest
 from psycopg import sql
 
 from pgmonkey import SessionSettingError
+from pgmonkey.config.load import load_settings
 from support.kinds import ALL, POOLS, block, get, one, settle
 
 
@@ -136,14 +136,33 @@ async def test_rotated_password_is_used_by_the_next_connection_without_a_new_han
             admin.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(role)))
 
 
+TOKEN = """
+n=$(( $(cat calls) + 1 )); echo $n > calls
+if [ $n -le $(cat stale) ]; then echo stale; else cat right; fi
+"""
+
+
+@pytest.mark.parametrize("kind", ALL)
 async def test_password_that_changed_while_connecting_is_tried_once_more(
-    manager, config_dict, server, database, tmp_path
+    manager, config_dict, kind, tmp_path
 ):
     """The first reading is stale by the time the server sees it; the second is not."""
-    secret = tmp_path / "calls"
-    command = ["sh", "-c", f'test -e {secret} && echo "$0" || {{ : >{secret}; echo stale; }}']
-    right: Any = config_dict["connection_settings"]["password"]
-    config_dict["connection_settings"]["password"] = {"from_command": [*command, right]}
-    handle = await get(manager, config_dict, "normal", resolve_env=True)
-    with handle as conn:
-        assert conn.execute("SELECT 1").fetchone() == (1,)
+    (tmp_path / "calls").write_text("0")
+    (tmp_path / "stale").write_text("0")
+    (tmp_path / "right").write_text(config_dict["connection_settings"]["password"])
+    command = ["sh", "-c", f"cd {tmp_path}; {TOKEN}"]
+    config_dict["connection_settings"]["password"] = {"from_command": command}
+    settings = load_settings(config_dict, resolve_env=True)
+    calls = int((tmp_path / "calls").read_text())
+
+    (tmp_path / "stale").write_text(f"{calls + 1}")
+    handle = await settle(manager.get_from_settings(settings, kind))
+    async with block(handle) as conn:
+        assert await one(conn, "SELECT 1") == 1
+    await settle(handle.disconnect())
+
+    calls = int((tmp_path / "calls").read_text())
+    (tmp_path / "stale").write_text(f"{calls + 100}")
+    with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+        await settle(manager.get_from_settings(settings, kind))
+    assert int((tmp_path / "calls").read_text()) == calls + 2
