@@ -47,7 +47,7 @@ STEPS = (
 
 def main(provider: str) -> int:
     """Start a server, run every step in a folder of its own, and return the worst exit code."""
-    choice = choose(Wish(provider=provider))
+    choice = choose(Wish.of({}, provider))
     if choice.provider is None:
         print("no PostgreSQL server can be started here:", *choice.reasons, sep="\n  ")
         return 3

@@ -31,8 +31,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("pgmonkey")
     group.addoption(
         "--provider",
-        choices=("auto", *PROVIDERS),
-        help="who starts the PostgreSQL server (default: auto, the first that works)",
+        metavar="NAMES",
+        help=f"who starts the PostgreSQL server: auto, or some of {','.join(PROVIDERS)}; "
+        "the first that works (default: auto, all of them in that order)",
     )
     group.addoption(
         "--pg",
@@ -58,8 +59,9 @@ def pytest_report_header() -> str:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    unit = Path(__file__).parent / "unit"
     for item in items:
-        if "integration" in item.path.relative_to(Path(__file__).parent).parts:
+        if unit not in item.path.parents:
             item.add_marker("integration")
 
 

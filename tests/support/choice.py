@@ -1,8 +1,8 @@
 """Which server the tests use, decided once per run and told at its head.
 
-``--provider`` or PGMONKEY_TEST_PROVIDER names docker, local or wheel; auto takes the
-first that works here. ``--pg`` or PGMONKEY_TEST_PG names a major version,
-PGMONKEY_TEST_IMAGE an image. Without any server the tests that need one are skipped,
+``--provider`` or PGMONKEY_TEST_PROVIDER names docker, local or wheel, or several with
+commas between, of which the first that works is taken; auto means all three. ``--pg`` or
+PGMONKEY_TEST_PG names a major version, PGMONKEY_TEST_IMAGE an image. Without any server the tests that need one are skipped,
 unless PGMONKEY_REQUIRE_SERVER is set, as it is in CI, or a provider was asked for.
 """
 
@@ -25,13 +25,13 @@ class Wish:
     """What the caller asked for.
 
     Attributes:
-        provider: auto or one of ``PROVIDERS``.
+        providers: Names out of ``PROVIDERS``, in order of preference.
         major: Version of PostgreSQL, None for the provider's own default.
         image: Image for docker, None for the public tag of that version.
         required: Whether a run without a server must fail.
     """
 
-    provider: str = "auto"
+    providers: tuple[str, ...] = PROVIDERS
     major: int | None = None
     image: str | None = None
     required: bool = False
@@ -40,20 +40,27 @@ class Wish:
     def of(
         cls, environ: Mapping[str, str], provider: str | None = None, pg: str | None = None
     ) -> Wish:
-        """Read a wish from the environment and two options, which win."""
+        """Read a wish from the environment and two options, which win.
+
+        Raises:
+            ValueError: A provider or a version nobody has heard of.
+        """
+        names = provider or environ.get("PGMONKEY_TEST_PROVIDER") or "auto"
+        providers = PROVIDERS if names == "auto" else tuple(names.split(","))
+        for name in providers:
+            if name not in PROVIDERS:
+                raise ValueError(f"{name!r} is no provider; use auto, {', '.join(PROVIDERS)}")
         major = pg or environ.get("PGMONKEY_TEST_PG")
-        wish = cls(
-            provider or environ.get("PGMONKEY_TEST_PROVIDER") or "auto",
+        if major and not major.isdecimal():
+            raise ValueError(
+                f"{major!r} is no major version of PostgreSQL; use a number such as 17"
+            )
+        return cls(
+            providers,
             int(major) if major else None,
             environ.get("PGMONKEY_TEST_IMAGE"),
+            required=names != "auto" or environ.get("PGMONKEY_REQUIRE_SERVER", "") not in ("", "0"),
         )
-        if wish.provider not in ("auto", *PROVIDERS):
-            raise ValueError(f"{wish.provider!r} is no provider; use auto, {', '.join(PROVIDERS)}")
-        required = wish.provider != "auto" or environ.get("PGMONKEY_REQUIRE_SERVER", "") not in (
-            "",
-            "0",
-        )
-        return cls(wish.provider, wish.major, wish.image, required)
 
 
 @dataclass(frozen=True)
@@ -78,7 +85,7 @@ class Choice:
 def choose(wish: Wish) -> Choice:
     """Return the first provider that works on this machine and does what *wish* says."""
     reasons: list[str] = []
-    for name in PROVIDERS if wish.provider == "auto" else (wish.provider,):
+    for name in wish.providers:
         try:
             return Choice(_find(name, wish), tuple(reasons))
         except Unavailable as e:

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from testcontainers.community.postgres import PostgresContainer
 
 DEFAULT_IMAGE = "postgres:17"
-# Whatever is left of a killed run is found by it: docker rm -fv $(docker ps -aqf label=pgmonkey.test)
-LABEL = "pgmonkey.test"
+# What a killed run leaves is found by it: docker ps -aq --filter label=pgmonkey.test
+LABELS = {"pgmonkey.test": os.environ.get("PGMONKEY_TEST_RUN", "unnamed")}
 
 # Runs as the server's user after initdb; the real server starts with the result.
 INIT_SCRIPT = """\
@@ -106,7 +106,7 @@ class DockerProvider:
         )
         # PostgreSQL 13 hashes the first password with md5 unless initdb hears of SCRAM.
         container.with_env("POSTGRES_INITDB_ARGS", "--auth-host=scram-sha-256 --no-sync")
-        container.with_kwargs(labels={LABEL: "1"})
+        container.with_kwargs(labels=LABELS)
         for name, content in setup.files().items():
             # Readable by the image's user, whose number differs; the keys guard nothing.
             container.with_copy_into_container(content, f"/pgmonkey/files/{name}", 0o644)
