@@ -38,12 +38,29 @@ async def _take(lock: asyncio.Lock, seconds: float) -> bool:
         return False
 
 
-class _LoopHandle(Handle):
-    """A handle that belongs to the event loop in which it was opened."""
+class _AsyncHandle(Handle):
+    """What both async handles do alike; they belong to the event loop they were opened in."""
 
     _borrower_word = "task"
     _block_words = "async with"
     _loop: weakref.ref[asyncio.AbstractEventLoop] | None = None
+
+    def cursor(self, *args: Any, **kwargs: Any) -> psycopg.AsyncCursor[Any]:
+        """Open a cursor on the connection of this task's open block; arguments are psycopg's."""
+        cursor: psycopg.AsyncCursor[Any] = self._current("cursor()").cursor(*args, **kwargs)
+        return cursor
+
+    def transaction(self, *args: Any, **kwargs: Any) -> Any:
+        """Start psycopg's transaction block in this task's open block."""
+        return self._current("transaction()").transaction(*args, **kwargs)
+
+    async def commit(self) -> None:
+        """Commit what this task's open block did so far."""
+        await self._current("commit()").commit()
+
+    def _current(self, what: str) -> AsyncConnection:
+        """Return the connection of the open block, or raise that *what* needs one."""
+        raise NotImplementedError
 
     def loop(self) -> asyncio.AbstractEventLoop | None:
         """Return the loop it was opened in, or None once that is closed or gone."""
@@ -62,7 +79,7 @@ class _LoopHandle(Handle):
             )
 
 
-class AsyncConnectionHandle(_LoopHandle):
+class AsyncConnectionHandle(_AsyncHandle):
     """One connection, lent to one task at a time.
 
     It stays open between blocks. A block inside a block of the same task is part of it:
@@ -133,19 +150,6 @@ class AsyncConnectionHandle(_LoopHandle):
             if self.closed:
                 await self._close_if_free()
 
-    def cursor(self, *args: Any, **kwargs: Any) -> psycopg.AsyncCursor[Any]:
-        """Open a cursor on the connection of this task's block; arguments are psycopg's."""
-        cursor: psycopg.AsyncCursor[Any] = self._current("cursor()").cursor(*args, **kwargs)
-        return cursor
-
-    def transaction(self, *args: Any, **kwargs: Any) -> Any:
-        """Start psycopg's transaction block in this task's block."""
-        return self._current("transaction()").transaction(*args, **kwargs)
-
-    async def commit(self) -> None:
-        """Commit what this task's block did so far."""
-        await self._current("commit()").commit()
-
     async def rollback(self) -> None:
         """Roll back what this task's block did so far; outside a block, do nothing."""
         if self._conn is not None and self._owner == current_task():
@@ -188,7 +192,7 @@ class AsyncConnectionHandle(_LoopHandle):
             self._conn.pgconn.finish()
 
 
-class AsyncPoolHandle(_LoopHandle):
+class AsyncPoolHandle(_AsyncHandle):
     """A pool: every block borrows its own connection, from any number of tasks.
 
     A block inside a block of the same task borrows a second one.
@@ -254,19 +258,6 @@ class AsyncPoolHandle(_LoopHandle):
             failed = False
         finally:
             await self._give_back(conn, failed)
-
-    def cursor(self, *args: Any, **kwargs: Any) -> psycopg.AsyncCursor[Any]:
-        """Open a cursor on the connection of this task's block; arguments are psycopg's."""
-        cursor: psycopg.AsyncCursor[Any] = self._current("cursor()").cursor(*args, **kwargs)
-        return cursor
-
-    def transaction(self, *args: Any, **kwargs: Any) -> Any:
-        """Start psycopg's transaction block in this task's block."""
-        return self._current("transaction()").transaction(*args, **kwargs)
-
-    async def commit(self) -> None:
-        """Commit what this task's innermost block did so far."""
-        await self._current("commit()").commit()
 
     async def rollback(self) -> None:
         """Roll back what this task's innermost block did; outside a block, do nothing."""

@@ -22,6 +22,7 @@ from pgmonkey.config.load import load_settings
 from pgmonkey.config.settings import CONNECTION_TYPES, ConnectionType, Settings
 from pgmonkey.connections import fork
 from pgmonkey.connections.aio import AsyncConnectionHandle, AsyncPoolHandle
+from pgmonkey.connections.closing import SYNC, AnyHandle, close, close_all
 from pgmonkey.connections.pending import PendingHandle
 from pgmonkey.connections.sync import ConnectionHandle, PoolHandle
 from pgmonkey.errors import ConfigError, HandleError
@@ -38,8 +39,6 @@ MAX_HANDLES = 64
 # How long clear_cache() waits for a handle whose event loop runs in another thread.
 CLOSE_SECONDS = 5.0
 
-SYNC = (ConnectionHandle, PoolHandle)
-AnyHandle: TypeAlias = ConnectionHandle | PoolHandle | AsyncConnectionHandle | AsyncPoolHandle
 Path: TypeAlias = "str | PathLike[str]"
 Dict: TypeAlias = Mapping[str, Any]
 Loop: TypeAlias = weakref.ref[asyncio.AbstractEventLoop]
@@ -216,13 +215,13 @@ class PGConnectionManager:
             raise HandleError(
                 "clear_cache() cannot wait inside an event loop; await clear_cache_async()"
             )
-        for closing in [_close(handle) for handle in self._take_all()]:
+        for closing in [close(handle) for handle in self._take_all()]:
             if closing is not None:
                 closing.result(CLOSE_SECONDS)
 
     async def clear_cache_async(self) -> None:
         """Disconnect every cached handle, from inside an event loop."""
-        await _close_all(self._take_all())
+        await close_all(self._take_all())
 
     def _take_all(self) -> list[AnyHandle]:
         with self._lock:
@@ -249,7 +248,7 @@ class PGConnectionManager:
                 self._failed(key, future, error)
                 raise
             for gone in self._built(key, future, handle):
-                _close(gone)
+                close(gone)
             return handle
 
     async def _get_async(self, kind: ConnectionType, settings: Settings, force_reload: bool) -> Any:
@@ -270,7 +269,7 @@ class PGConnectionManager:
             except BaseException as error:
                 self._failed(key, future, error)
                 raise
-            await _close_all(self._built(key, future, handle))
+            await close_all(self._built(key, future, handle))
             return handle
 
     def _look_up(self, key: Key, force_reload: bool) -> tuple[Any, Future[Any], bool]:
@@ -336,26 +335,3 @@ def _warn_of_many_handles() -> None:
         " for each new one; is a configuration built anew for each request?",
         MAX_HANDLES,
     )
-
-
-def _close(handle: AnyHandle) -> Future[None] | None:
-    """Disconnect *handle* from outside its event loop; return what to wait for, if anything."""
-    if isinstance(handle, SYNC):
-        handle.disconnect()
-        return None
-    loop = handle.loop()
-    if loop is not None and loop.is_running():
-        return asyncio.run_coroutine_threadsafe(handle.disconnect(), loop)
-    handle._abandon()
-    return None
-
-
-async def _close_all(handles: list[AnyHandle]) -> None:
-    here = asyncio.get_running_loop()
-    for handle in handles:
-        if isinstance(handle, SYNC):
-            await asyncio.to_thread(handle.disconnect)
-        elif handle.loop() is here:
-            await handle.disconnect()
-        elif (closing := _close(handle)) is not None:
-            await asyncio.wrap_future(closing)

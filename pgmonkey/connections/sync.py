@@ -32,7 +32,28 @@ def _take(lock: threading.Lock, seconds: float) -> bool:
     return lock.acquire(timeout=seconds)
 
 
-class ConnectionHandle(Handle):
+class _SyncHandle(Handle):
+    """What both sync handles do alike."""
+
+    def cursor(self, *args: Any, **kwargs: Any) -> psycopg.Cursor[Any]:
+        """Open a cursor on the connection of this thread's open block; arguments are psycopg's."""
+        cursor: psycopg.Cursor[Any] = self._current("cursor()").cursor(*args, **kwargs)
+        return cursor
+
+    def transaction(self, *args: Any, **kwargs: Any) -> Any:
+        """Start psycopg's transaction block in this thread's open block."""
+        return self._current("transaction()").transaction(*args, **kwargs)
+
+    def commit(self) -> None:
+        """Commit what this thread's open block did so far."""
+        self._current("commit()").commit()
+
+    def _current(self, what: str) -> Connection:
+        """Return the connection of the open block, or raise that *what* needs one."""
+        raise NotImplementedError
+
+
+class ConnectionHandle(_SyncHandle):
     """One connection, lent to one thread at a time.
 
     It stays open between blocks. A block inside a block of the same thread is part of it:
@@ -103,19 +124,6 @@ class ConnectionHandle(Handle):
             if self.closed:
                 self._close_if_free()
 
-    def cursor(self, *args: Any, **kwargs: Any) -> psycopg.Cursor[Any]:
-        """Open a cursor on the connection of this thread's block; arguments are psycopg's."""
-        cursor: psycopg.Cursor[Any] = self._current("cursor()").cursor(*args, **kwargs)
-        return cursor
-
-    def transaction(self, *args: Any, **kwargs: Any) -> Any:
-        """Start psycopg's transaction block in this thread's block."""
-        return self._current("transaction()").transaction(*args, **kwargs)
-
-    def commit(self) -> None:
-        """Commit what this thread's block did so far."""
-        self._current("commit()").commit()
-
     def rollback(self) -> None:
         """Roll back what this thread's block did so far; outside a block, do nothing."""
         if self._conn is not None and self._owner == get_ident():
@@ -157,7 +165,7 @@ class ConnectionHandle(Handle):
             self._conn.pgconn.finish()
 
 
-class PoolHandle(Handle):
+class PoolHandle(_SyncHandle):
     """A pool: every block borrows its own connection, from any number of threads.
 
     A block inside a block of the same thread borrows a second one.
@@ -223,19 +231,6 @@ class PoolHandle(Handle):
             failed = False
         finally:
             self._give_back(conn, failed)
-
-    def cursor(self, *args: Any, **kwargs: Any) -> psycopg.Cursor[Any]:
-        """Open a cursor on the connection of this thread's block; arguments are psycopg's."""
-        cursor: psycopg.Cursor[Any] = self._current("cursor()").cursor(*args, **kwargs)
-        return cursor
-
-    def transaction(self, *args: Any, **kwargs: Any) -> Any:
-        """Start psycopg's transaction block in this thread's block."""
-        return self._current("transaction()").transaction(*args, **kwargs)
-
-    def commit(self) -> None:
-        """Commit what this thread's innermost block did so far."""
-        self._current("commit()").commit()
 
     def rollback(self) -> None:
         """Roll back what this thread's innermost block did; outside a block, do nothing."""

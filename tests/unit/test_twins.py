@@ -16,7 +16,7 @@ FOLDER = Path(pgmonkey.connections.__file__).parent
 RENAMES = {
     "AsyncConnectionHandle": "ConnectionHandle",
     "AsyncPoolHandle": "PoolHandle",
-    "_LoopHandle": "Handle",
+    "_AsyncHandle": "_SyncHandle",
     "AsyncConnection": "Connection",
     "AsyncCursor": "Cursor",
     "AsyncPool": "Pool",
@@ -33,7 +33,9 @@ RENAMES = {
 APART = {
     "_arguments": "a thread reads the secret, so that the loop goes on",
     "_take": "the locks of threading and asyncio wait in different ways",
-    "_LoopHandle": "only an async handle belongs to a loop",
+    "loop": "only an async handle belongs to a loop",
+    "_opened": "likewise",
+    "_check_open": "likewise",
     "_abandon": "only threads are waited for",
     "_reset": "the locks and what identifies an owner have other types",
     "_forked": "an async handle cannot go on in a child: its loop is the parent's",
