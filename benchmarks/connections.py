@@ -34,7 +34,7 @@ from pgmonkey import PGConnectionManager
 
 POOL_SIZE = 4
 THREADS = 200
-BLOCKS_PER_THREAD = 10
+BLOCKS_PER_THREAD = 25
 # What a block does; how many make one figure, some 10 ms, short enough that both of a pair
 # meet the same weather; how many times as many pairs, since round trips scatter more.
 BLOCKS = ((None, 1000, 1), ("SELECT 1", 20, 5))
