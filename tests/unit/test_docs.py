@@ -1,0 +1,46 @@
+"""The documentation says what the program does: reference, links and commands."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from pgmonkey.config.schema import reference
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def test_reference_in_the_documentation_is_the_one_made_from_the_table_of_keys():
+    """Renew it with: {python} -c "from pgmonkey.config.schema import reference; print(reference())"."""
+    text = (ROOT / "docs/configuration.md").read_text(encoding="utf-8")
+    assert text.partition("\n\n")[2].strip() == reference().strip()
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])
+def test_links_within_the_repository_lead_somewhere(name):
+    text = (ROOT / name).read_text(encoding="utf-8")
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)", text):
+        assert (ROOT / target).exists(), target
+
+
+def test_public_names_are_exactly_these():
+    import pgmonkey
+
+    assert sorted(pgmonkey.__all__) == [
+        "CommitUnknownError",
+        "ConfigError",
+        "EnvInterpolationError",
+        "HandleBusyError",
+        "HandleError",
+        "PGConnectionManager",
+        "PGMonkeyError",
+        "SessionSettingError",
+        "TransactionLostError",
+        "__version__",
+        "load_config",
+        "redact_config",
+    ]
+    for name in pgmonkey.__all__:
+        assert getattr(pgmonkey, name) is not None
