@@ -8,9 +8,11 @@ address leads to a published port.
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import socket
+import warnings
 from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
@@ -51,8 +53,14 @@ def find(image: str) -> DockerProvider:
         raise Unavailable(f"{e.name} is not installed") from e
     try:
         client = DockerClient().client
-    except (docker.errors.DockerException, requests.RequestException) as e:
-        raise Unavailable("no engine answers") from e
+    except (docker.errors.DockerException, requests.RequestException):
+        client = None
+    if client is None:
+        with warnings.catch_warnings():
+            # The library leaves its socket to the garbage collector, which would warn in some test.
+            warnings.simplefilter("ignore", ResourceWarning)
+            gc.collect()
+        raise Unavailable("no engine answers")
     with closing(client):
         try:
             found = client.images.get(image)
