@@ -7,7 +7,7 @@ What is different, and why:
 * Every connection is made by the function given, which is the one that single
   connections use too.
 * A connection whose server went away while it was idle is not handed out.
-* A worker of the async pool stops when its task is cancelled. psycopg_pool takes a
+* The tasks of the async pool end when they are cancelled. psycopg_pool takes a
   cancellation while connecting for a failed attempt, and ``asyncio.run`` then waits for
   ever for a worker that goes on.
 * ``abandon`` lets go of everything from any thread, for exit and garbage collection.
@@ -30,6 +30,7 @@ from psycopg import generators
 from psycopg_pool import AsyncConnectionPool, ConnectionPool, PoolTimeout
 from psycopg_pool import pool as sync_tasks
 from psycopg_pool import pool_async as async_tasks
+from psycopg_pool._acompat import AEvent
 from psycopg_pool.base import BasePool
 
 from pgmonkey.config.settings import PoolSettings
@@ -172,6 +173,23 @@ class _WorkerCancelled(BaseException):
     """Carries a cancellation through psycopg_pool's code, which would take CancelledError."""
 
 
+class _Event(AEvent):
+    """An event whose timed wait never loses a cancellation.
+
+    Before Python 3.12 ``asyncio.wait_for`` loses one that arrives just as the wait ends.
+    The pool's scheduler then goes on in an event loop that has stopped all else, and
+    ``asyncio.run`` waits for it for ever.
+    """
+
+    async def wait_timeout(self, timeout: float) -> bool:
+        waiting = asyncio.ensure_future(self.wait())
+        try:
+            await asyncio.wait([waiting], timeout=timeout)
+        finally:
+            waiting.cancel()
+        return self.is_set()
+
+
 class AsyncPool(AsyncConnectionPool[AsyncConnection]):
     """The same as ``Pool``, awaited; it belongs to the event loop that starts it."""
 
@@ -292,6 +310,10 @@ class AsyncPool(AsyncConnectionPool[AsyncConnection]):
         for _ in range(self._nconns - 1):
             self.run_task(async_tasks.AddConnection(self))
         self.run_task(async_tasks.Schedule(self, async_tasks.ShrinkPool(self), self.max_idle))
+
+    def _start_workers(self) -> None:
+        self._sched._event = _Event()
+        super()._start_workers()
 
     @classmethod
     async def worker(cls, q: Any) -> None:
