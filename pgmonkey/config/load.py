@@ -42,7 +42,7 @@ log = logging.getLogger("pgmonkey.config")
 
 Source: TypeAlias = "str | os.PathLike[str] | Mapping[str, Any]"
 
-DICT, ENVIRONMENT = "<dict>", "<environment>"
+DICT, ENVIRONMENT, DSN = "<dict>", "<environment>", "--dsn"
 
 # Files that the log has said of that everybody may read their password.
 _told: set[str] = set()
@@ -168,10 +168,10 @@ def settings_from_environment(dsn: str | None = None) -> Settings:
     Raises:
         ConfigError: *dsn* cannot be read, or PGPASSWORD and PGPASSWORD_FILE are both set.
     """
-    mark = Mark(ENVIRONMENT)
+    mark, from_dsn = Mark(ENVIRONMENT), Mark(DSN)
     section = Table(mark)
-    for keyword, text in keywords(dsn, file=ENVIRONMENT).items() if dsn else ():
-        section.entries[keyword] = Scalar(mark, text, plain=False)
+    for keyword, text in keywords(dsn, file=DSN).items() if dsn else ():
+        section.entries[keyword] = Scalar(from_dsn, text, plain=False)
     reading, _ = _judge(Table(mark, {CONNECTION: section}), _PLAIN)
     settings = _settings(reading, ENVIRONMENT, _PLAIN)
     path = environment("PGPASSWORD_FILE")

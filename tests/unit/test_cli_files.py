@@ -126,6 +126,16 @@ def test_uri_that_cannot_be_read_is_refused_without_repeating_it(tmp_path: Path)
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("command", ["test", "create"])
+def test_password_with_an_at_sign_in_a_uri_is_refused_without_repeating_it(command):
+    uri = f"postgresql://app:{CANARY}@pass@localhost:5432/sales"
+    options = {"test": ("--dsn", uri), "create": ("--filepath", "-", "--from-dsn", uri)}[command]
+    result = run("pgconfig", command, *options)
+    assert (result.code, result.stdout) == (2, "")
+    assert "an @ in a password is written %40" in result.stderr
+    assert not any(part in result.stderr for part in (CANARY, "pass@", "localhost"))
+
+
 def test_values_of_the_environment_are_filled_in_and_secrets_named(tmp_path: Path):
     env = {
         "PGHOST": "it's.example.com",

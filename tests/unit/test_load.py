@@ -547,20 +547,51 @@ def test_dsn_is_taken_apart_and_not_interpolated(dsn):
         "application_name": "${X}",
     }
     assert settings.connection["password"] == Secret("p@w")
+    assert {str(row.origin) for row in explain(settings) if row.key.endswith(".host")} == {"--dsn"}
 
 
 @pytest.mark.parametrize(
     ("dsn", "message"),
     [
-        ("postgresql://u:pw@h/db?nope=1", "dsn: is neither a URI nor a list of key=value: invalid URI query parameter"),
-        ("nonsense", 'dsn: is neither a URI nor a list of key=value: missing "="'),
+        ("postgresql://u:pw@h/db?nope=1", "is neither a URI nor a list of key=value: invalid URI query parameter"),
+        ("nonsense", 'is neither a URI nor a list of key=value: missing "="'),
         ("host=h sslmode=perhaps", "connection_settings.sslmode: 'perhaps' is not a mode; choose one of disable, allow, prefer, require, verify-ca, verify-full"),
     ],
 )  # fmt: skip
 def test_dsn_that_cannot_be_read_is_a_config_error(dsn, message):
     with pytest.raises(ConfigError) as caught:
         settings_from_environment(dsn)
-    assert str(caught.value) == f"<environment>: {message}"
+    assert str(caught.value) == f"--dsn: {message}"
+
+
+@pytest.mark.parametrize(
+    "dsn",
+    [
+        "postgresql://app:Zebra77@pass@localhost:5432/sales",
+        "postgresql://app:pass@Zebra77@localhost",
+        "postgres://app:pass@Zebra77/x@localhost/sales",
+        "postgresql://app:54/Zebra77@localhost:5432/sales",
+    ],
+)
+def test_password_that_libpq_would_split_at_an_at_sign_is_not_shown(dsn):
+    with pytest.raises(ConfigError, match=r"^--dsn: .*an @ in a password is written %40") as caught:
+        settings_from_environment(dsn)
+    assert "Zebra77" not in str(caught.value)
+    assert "pass@" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "dsn",
+    [
+        "postgresql://app@h?application_name=a@b",
+        "postgresql://h/db?application_name=a@b",
+        "postgresql://app:what?@h/db",
+        "postgresql://app:a%40b@h1,h2/db",
+        "host=h password=a@b@c",
+    ],
+)
+def test_at_signs_that_libpq_reads_as_they_are_meant_are_fine(dsn):
+    assert str(settings_from_environment(dsn).connection["host"])[0] == "h"
 
 
 def test_password_file_of_the_environment_rotates(tmp_path, monkeypatch):
