@@ -114,6 +114,7 @@ class Memory:
         sqlstate: SQLSTATE of the last statement that failed, or None.
         doomed: Whether the server has said its last words while the connection was idle.
         inherited: Whether it came over a fork, and is the parent's.
+        handed_at: When it was given to a pool that had somebody waiting (monotonic seconds).
         borrower: The thread (its ident) or task whose block has the connection, or None.
     """
 
@@ -121,6 +122,7 @@ class Memory:
         self.sqlstate: str | None = None
         self.doomed = False
         self.inherited = False
+        self.handed_at = 0.0
         self.borrower: object = None
         self._former: set[object] = set()
 

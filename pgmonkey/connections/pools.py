@@ -44,6 +44,10 @@ logger = logging.getLogger("pgmonkey.connections")
 # takes a whole second for it is stalled.
 CHECK_SECONDS = 1.0
 
+# A connection that goes straight from one block to a waiting one was in use just now, and
+# looking at it would cost every waiter a turn at the interpreter. Longer than any hand-over.
+HANDED_SECONDS = 0.1
+
 
 def _arguments(settings: PoolSettings) -> dict[str, Any]:
     return {
@@ -63,6 +67,11 @@ def _arguments(settings: PoolSettings) -> dict[str, Any]:
 def _finish_idle(pool: BasePool) -> None:
     while pool._pool:
         pool._pool.popleft().pgconn.finish()
+
+
+def _looks_alive(conn: Connection | AsyncConnection) -> bool:
+    handed_over = monotonic() - conn.memory.handed_at < HANDED_SECONDS
+    return handed_over or alive(conn.pgconn, conn.memory)
 
 
 def _exhausted(pool: Pool | AsyncPool, seconds: float) -> str:
@@ -105,9 +114,7 @@ class Pool(ConnectionPool[Connection]):
                 conn = super().getconn(deadline - monotonic())
             except PoolTimeout:
                 raise PoolTimeout(_exhausted(self, seconds)) from None
-            if alive(conn.pgconn, conn.memory) and (
-                not self._check_idle or self._answers(conn, deadline)
-            ):
+            if _looks_alive(conn) and (not self._check_idle or self._answers(conn, deadline)):
                 return conn
             conn.close()
             self.give_back(conn)
@@ -115,6 +122,8 @@ class Pool(ConnectionPool[Connection]):
     def give_back(self, conn: Connection) -> None:
         """Return *conn*; one that is not idle and sound is closed and replaced."""
         if self.closed or not conn.closed:
+            if self._waiting:
+                conn.memory.handed_at = monotonic()
             self.putconn(conn)
             return
         # What psycopg_pool does with a connection that failed a check: replaced without
@@ -223,7 +232,7 @@ class AsyncPool(AsyncConnectionPool[AsyncConnection]):
             except PoolTimeout:
                 raise PoolTimeout(_exhausted(self, seconds)) from None
             try:
-                if alive(conn.pgconn, conn.memory) and (
+                if _looks_alive(conn) and (
                     not self._check_idle or await self._answers(conn, deadline)
                 ):
                     return conn
@@ -248,6 +257,8 @@ class AsyncPool(AsyncConnectionPool[AsyncConnection]):
 
     async def _give_back(self, conn: AsyncConnection) -> None:
         if self.closed or not conn.closed:
+            if self._waiting:
+                conn.memory.handed_at = monotonic()
             await self.putconn(conn)
             return
         await self._return_connection(conn, from_getconn=True)
