@@ -1,0 +1,86 @@
+"""Whatever the README shows is run: its programs, its commands, its sample of mistakes."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.cli import run
+
+README = (Path(__file__).parent.parent.parent / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
+
+
+@pytest.fixture
+def folder(config_file: Path, database: Any) -> Path:
+    """A folder with the config.yaml of which the README speaks, and its table."""
+    with database.server.admin(database.name) as conn:
+        conn.execute("CREATE TABLE item (name text)")
+        conn.execute("GRANT ALL ON item TO PUBLIC")
+    config_file.rename(config_file.parent / "config.yaml")
+    return config_file.parent
+
+
+def test_every_program_runs(folder):
+    programs = blocks("python")
+    assert len(programs) >= 4
+    for program in programs:
+        done = subprocess.run(
+            [sys.executable, "-W", "error", "-c", program],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert (done.stderr, done.returncode) == ("", 0), program
+
+
+COMMANDS = [
+    line.partition("#")[0].strip()
+    for block in blocks("sh")
+    for line in block.splitlines()
+    if line.startswith("pgmonkey ")
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_runs(folder, command):
+    if "--filepath config.yaml" in command:
+        (folder / "config.yaml").unlink()
+    done = run(*shlex.split(command)[1:], cwd=folder)
+    assert (done.code, done.stdout + done.stderr != "") == (0, True), done.stderr
+
+
+def test_sample_of_mistakes_is_what_validate_prints(tmp_path):
+    (sample,) = re.findall(
+        r"^\$ pgmonkey pgconfig validate config.yaml\n(.*?)^```", README, re.S | re.M
+    )
+    config = tmp_path / "config.yaml"
+    config.write_text(
+        "connection_settings:\n  host: db.example.com\n  user: app\n  password: secret\n"
+        "  dbname: sales\n  sslmode: verify_full\n  prot: 5432\npool_settings:\n  min_size: 30\n"
+    )
+    config.chmod(0o600)
+    done = run("pgconfig", "validate", "config.yaml", cwd=tmp_path)
+    assert (done.stdout + done.stderr, done.code) == (sample, 1)
+
+
+def test_every_configuration_is_valid(tmp_path):
+    secret = tmp_path / "db-password"
+    secret.write_text("secret")
+    for number, block in enumerate(blocks("yaml")):
+        config = tmp_path / f"{number}.yaml"
+        config.write_text(block.replace("/run/secrets/db-password", str(secret)))
+        config.chmod(0o600)
+        done = run("pgconfig", "validate", config, env={"PGUSER": "app"})
+        assert (done.code, "0 errors" in done.stderr) == (0, True), done
