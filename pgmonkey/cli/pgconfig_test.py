@@ -27,7 +27,11 @@ if TYPE_CHECKING:
 # Seconds, where neither --timeout nor connect_timeout says anything.
 DEFAULT_TIMEOUT = 10.0
 
-# Seconds the ladder has at least, also when the login before it used up its time.
+# psycopg makes one second into this.
+SHORTEST_CONNECT_TIMEOUT = 2.0
+
+# Seconds the ladder has at least after a failed login; half the limit is enough to meet the
+# same silence again, when it was that.
 LADDER_TIMEOUT = 2.0
 
 
@@ -52,10 +56,10 @@ def test(
 
     settings = load(source, out)
     seconds = timeout or connect_timeout(settings)
-    settings = within(settings, seconds)
     wanted = connection_type or settings.connection_type
     kinds = tuple(kind for kind in CONNECTION_TYPES if wanted in (kind, "all"))
-    outcomes, ladder = _try(kinds, settings, seconds, out)
+    said = limit_said(settings, timeout, seconds)
+    outcomes, ladder = _try(kinds, within(settings, seconds), seconds, said, out)
 
     results: list[TypeResult] = []
     failures: list[Failure] = []
@@ -77,10 +81,16 @@ def test(
 
 
 def _try(
-    kinds: tuple[ConnectionType, ...], settings: Settings, seconds: float, out: Output
+    kinds: tuple[ConnectionType, ...],
+    settings: Settings,
+    seconds: float,
+    said: str,
+    out: Output,
 ) -> tuple[list[Outcome], Ladder | None]:
     """Try *kinds* in turn until one fails, then the rest together with the ladder."""
-    from pgmonkey.cli.trial import Trial
+    from psycopg.errors import ConnectionTimeout
+
+    from pgmonkey.cli.trial import NoAnswer, Trial
     from pgmonkey.connections.probe import probe
     from pgmonkey.errors import PGMonkeyError
 
@@ -96,8 +106,11 @@ def _try(
         rest = [Trial(settings, other, seconds) for other in kinds[i + 1 :]]
         ladder = outcome.ladder
         if ladder is None and not isinstance(outcome.error, PGMonkeyError):
-            left = seconds - (time.monotonic() - began)
-            ladder = probe(settings, max(LADDER_TIMEOUT, left))
+            if isinstance(outcome.error, NoAnswer | ConnectionTimeout):
+                ladder = probe(settings, min(LADDER_TIMEOUT, seconds / 2), said)
+            else:
+                left = seconds - (time.monotonic() - began)
+                ladder = probe(settings, max(LADDER_TIMEOUT, left))
         return [*outcomes, *(trial.outcome() for trial in rest)], ladder
     return outcomes, None
 
@@ -157,14 +170,29 @@ def unmet(outcome: Outcome, require_tls: bool, min_server_version: int | None) -
 
 def connect_timeout(settings: Settings) -> float:
     """Return the seconds one login may take, from the configuration or libpq's variable."""
-    given = settings.connection.get("connect_timeout", os.environ.get("PGCONNECT_TIMEOUT", ""))
     hosts = str(settings.connection.get("host", "")).count(",") + 1
-    try:
-        seconds = float(str(given))
-    except ValueError:
-        seconds = 0.0
+    seconds = _given_timeout(settings)
     # libpq takes zero for "for ever", which no test should run.
-    return seconds * hosts if seconds > 0 else DEFAULT_TIMEOUT
+    return max(SHORTEST_CONNECT_TIMEOUT, seconds) * hosts if seconds > 0 else DEFAULT_TIMEOUT
+
+
+def limit_said(settings: Settings, timeout: float | None, seconds: float) -> str:
+    """Return the limit of *seconds* with the name of what set it, if anything did."""
+    if timeout:
+        return f"{seconds:g} s (--timeout)"
+    if _given_timeout(settings) <= 0:
+        return f"{seconds:g} s"
+    given = "connect_timeout" in settings.connection
+    return f"{seconds:g} s ({'connect_timeout' if given else 'PGCONNECT_TIMEOUT'})"
+
+
+def _given_timeout(settings: Settings) -> float:
+    """Return the seconds of connect_timeout or its variable, 0 where there are none."""
+    given = settings.connection.get("connect_timeout", os.environ.get("PGCONNECT_TIMEOUT", ""))
+    try:
+        return float(str(given))
+    except ValueError:
+        return 0.0
 
 
 def within(settings: Settings, seconds: float) -> Settings:

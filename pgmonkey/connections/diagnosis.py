@@ -191,7 +191,7 @@ def _hint(code: str, reason: str, settings: Settings) -> str:
         "server of this machine",
         "PGM306": "a firewall that drops packets, a wrong address or a server that hangs; check "
         f"{_given(settings, 'host', 'PGHOST')} and {_given(settings, 'port', 'PGPORT')}, or "
-        "raise connect_timeout",
+        "allow more time with connect_timeout or --timeout",
         "PGM307": "set ssl = on in the server's postgresql.conf, with ssl_cert_file and "
         f"ssl_key_file; {_given(settings, 'sslmode', 'PGSSLMODE')} prefer would connect in clear",
         "PGM320": "lower max_size of the pools, close idle sessions, or raise the server's "

@@ -35,13 +35,17 @@ _UNCONNECTED = frozenset({pq.ConnStatus.STARTED, pq.ConnStatus.NEEDED, pq.ConnSt
 _HANDSHAKE = frozenset({pq.ConnStatus.SSL_STARTUP, pq.ConnStatus.GSS_STARTUP})
 
 
-def probe(settings: Settings, timeout: float | None = None) -> Ladder:
+def probe(
+    settings: Settings, timeout: float | None = None, limit_said: str | None = None
+) -> Ladder:
     """Log in, run one query, log out, and tell how far that came.
 
     Args:
         settings: Where and how to connect.
         timeout: Seconds for everything together, or None for no such limit. Each address
             has its own ``connect_timeout`` besides, as in psycopg.
+        limit_said: What to say nothing came within, such as ``5 s (--timeout)``, when a
+            login before this one was given that; None names the seconds waited here.
 
     Raises:
         EnvInterpolationError: A secret given by reference could not be read.
@@ -52,7 +56,9 @@ def probe(settings: Settings, timeout: float | None = None) -> Ladder:
     try:
         limit = timeout_from_conninfo(params)
         make_conninfo("", **params)  # a keyword which this libpq does not know ends here
-        attempts = _bounded(lambda: conninfo_attempts(params), min(end, started + limit))
+        attempts = _bounded(
+            lambda: conninfo_attempts(params), min(end, started + limit), limit_said
+        )
     except (Error, TimeoutError) as error:
         return Ladder.broken([Step("dns", ok=False)], classify(str(error), "dns", settings))
     # psycopg adds an address to what it looked up, and to numbers as they are.
@@ -63,7 +69,7 @@ def probe(settings: Settings, timeout: float | None = None) -> Ladder:
 
     best: Ladder | None = None
     for attempt in attempts:
-        ladder = _climb(settings, attempt, dns, min(end, time.monotonic() + limit))
+        ladder = _climb(settings, attempt, dns, min(end, time.monotonic() + limit), limit_said)
         if ladder.error is None:
             return ladder
         if best is None or ladder.height > best.height:
@@ -74,7 +80,13 @@ def probe(settings: Settings, timeout: float | None = None) -> Ladder:
     return best
 
 
-def _bounded(lookup: Callable[[], list[ConnDict]], end: float) -> list[ConnDict]:
+def _no_answer(since: float, limit_said: str | None) -> str:
+    return f"no answer within {limit_said or f'{time.monotonic() - since:.3g} s'}"
+
+
+def _bounded(
+    lookup: Callable[[], list[ConnDict]], end: float, limit_said: str | None
+) -> list[ConnDict]:
     """Run a name lookup, which cannot be interrupted, for no longer than until *end*."""
     found: list[list[ConnDict]] = []
     errors: list[OperationalError] = []
@@ -92,7 +104,7 @@ def _bounded(lookup: Callable[[], list[ConnDict]], end: float) -> list[ConnDict]
     if errors:
         raise errors[0]
     if not found:
-        raise TimeoutError(f"failed to resolve host: no answer within {end - started:.3g} s")
+        raise TimeoutError(f"failed to resolve host: {_no_answer(started, limit_said)}")
     return found[0]
 
 
@@ -125,7 +137,9 @@ class _Attempt:
         return "tls" if self.handshake and not (self.encrypted or self.plain) else "login"
 
 
-def _climb(settings: Settings, params: ConnDict, dns: Step, end: float) -> Ladder:
+def _climb(
+    settings: Settings, params: ConnDict, dns: Step, end: float, limit_said: str | None
+) -> Ladder:
     started = time.monotonic()
     conn = pq.PGconn.connect_start(make_conninfo("", **params).encode())
     seen = [_Attempt(time.monotonic())]  # the connect() is on its way from here on
@@ -135,14 +149,14 @@ def _climb(settings: Settings, params: ConnDict, dns: Step, end: float) -> Ladde
                 _connect(conn, seen, end)
                 message = conn.get_error_message() if conn.status == pq.ConnStatus.BAD else ""
             except TimeoutError:
-                message = f"no answer within {time.monotonic() - started:.3g} s"
+                message = _no_answer(started, limit_said)
         name = "socket" if conn.host.startswith(b"/") else "tcp"
         if message:
             where = f"{conn.host.decode()}:{conn.port.decode()}/{conn.db.decode()}"
             return _fallen(settings, message, seen, [dns], name, where, tuple(sqlstates))
         logged_in = time.monotonic()
         steps = [dns, *_climbed(seen[-1], name, logged_in)]
-        return _query(settings, conn, steps, end)
+        return _query(settings, conn, steps, end, limit_said)
     finally:
         conn.finish()
 
@@ -235,7 +249,9 @@ def _fallen(
     return Ladder.broken([*below, *kept, Step(step, ok=False)], error)
 
 
-def _query(settings: Settings, conn: PGconn, steps: list[Step], end: float) -> Ladder:
+def _query(
+    settings: Settings, conn: PGconn, steps: list[Step], end: float, limit_said: str | None
+) -> Ladder:
     """Ask ``SELECT 1``, and which TLS the server sees."""
     where = f"{conn.host.decode()}:{conn.port.decode()}/{conn.db.decode()}"
     started = time.monotonic()
@@ -256,7 +272,7 @@ def _query(settings: Settings, conn: PGconn, steps: list[Step], end: float) -> L
             if row.ntuples:
                 version, cipher = ((row.get_value(0, i) or b"").decode() for i in (0, 1))
     except (Error, TimeoutError) as error:
-        text = str(error) or f"no answer within {time.monotonic() - started:.3g} s"
+        text = str(error) or _no_answer(started, limit_said)
         steps = [*steps, Step("query", ok=False)]
         return Ladder.broken(steps, classify(text, "query", settings, where=where))
     if version:

@@ -189,7 +189,7 @@ def test_server_that_says_nothing_costs_the_time_allowed_and_no_more(
     result = run("pgconfig", "test", "-c", path, "--connection-type", kind, "--timeout", "2")
     spent = time.monotonic() - began
     assert result.code == 3
-    assert "error[PGM306]" in result.stderr
+    assert "error[PGM306]: no answer within 2 s (--timeout) at localhost" in result.stderr
     assert spent < 2 * 2 + 4, result.stderr
 
 

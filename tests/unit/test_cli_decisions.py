@@ -8,7 +8,7 @@ import pytest
 from pgmonkey.cli import exits
 from pgmonkey.cli.common import connection_failure
 from pgmonkey.cli.failures import CommandError, Failure, Terminated, explain
-from pgmonkey.cli.pgconfig_test import connect_timeout, not_filled, unmet, within
+from pgmonkey.cli.pgconfig_test import connect_timeout, limit_said, not_filled, unmet, within
 from pgmonkey.cli.render import Server, TypeResult
 from pgmonkey.cli.trial import Outcome, PoolNotFilled
 from pgmonkey.config.settings import Settings
@@ -36,6 +36,7 @@ def settings(**connection: str) -> Settings:
         ({"connect_timeout": "3"}, None, 3.0),
         ({"connect_timeout": "3"}, "7", 3.0),
         ({}, "7", 7.0),
+        ({"connect_timeout": "1"}, None, 2.0),
         ({"connect_timeout": "0"}, None, 10.0),
         ({"connect_timeout": "-1"}, None, 10.0),
         ({"connect_timeout": "3", "host": "a,b,c"}, None, 9.0),
@@ -47,6 +48,30 @@ def test_time_of_a_login_is_that_of_the_configuration_and_never_endless(
     if variable is not None:
         monkeypatch.setenv("PGCONNECT_TIMEOUT", variable)
     assert connect_timeout(settings(**connection)) == seconds
+
+
+@pytest.mark.parametrize(
+    ("connection", "variable", "option", "said"),
+    [
+        ({"connect_timeout": "7"}, None, None, "7 s (connect_timeout)"),
+        ({"connect_timeout": "1"}, None, None, "2 s (connect_timeout)"),
+        ({"connect_timeout": "7"}, None, 0.5, "0.5 s (--timeout)"),
+        ({}, "7", None, "7 s (PGCONNECT_TIMEOUT)"),
+        ({"connect_timeout": "0"}, None, None, "10 s"),
+        ({}, None, None, "10 s"),
+    ],
+)
+def test_limit_is_said_with_the_name_of_what_set_it(
+    connection: dict[str, str],
+    variable: str | None,
+    option: float | None,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    if variable is not None:
+        monkeypatch.setenv("PGCONNECT_TIMEOUT", variable)
+    given = settings(**connection)
+    assert limit_said(given, option, option or connect_timeout(given)) == said
 
 
 def test_timeout_holds_for_each_login_and_for_the_pools():
