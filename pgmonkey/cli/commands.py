@@ -180,7 +180,10 @@ COMMANDS = (
             ),
             output("table", "json", "sarif", "github"),
         ),
-        {1: "at least one file has an error"},
+        {
+            1: "at least one file has an error",
+            2: "a file could not be read; the others were checked",
+        },
     ),
     Command(
         "pgconfig show",

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pgmonkey.cli.common import STDIN, Source, load, nothing_given, read_stdin
-from pgmonkey.cli.exits import ANSWER_IS_NO, OK, REFUSED
+from pgmonkey.cli.exits import ANSWER_IS_NO, OK, REFUSED, USAGE
 from pgmonkey.cli.failures import CommandError, Failure
 from pgmonkey.cli.output import Output
 from pgmonkey.cli.render import Finding, Report, Value, render
@@ -73,7 +73,10 @@ def validate(
     strict: bool,
     out: Output,
 ) -> int:
-    """Check files without a server; the answer is no when one of them has an error."""
+    """Check files without a server; the answer is no when one of them has an error.
+
+    A file that cannot be read is a finding too; the others are checked all the same.
+    """
     from pgmonkey.config.load import findings
 
     last = config or (None if file else Source().path)
@@ -81,6 +84,7 @@ def validate(
     if not paths:
         raise CommandError(nothing_given()._replace(hint="name the files to check"))
     found: list[Finding] = []
+    unread = False
     for path in paths:
         source = read_stdin(out) if path == STDIN else Path(path).expanduser()
         name = "<stdin>" if path == STDIN else path
@@ -91,12 +95,11 @@ def validate(
             strict=strict,
             name=name,
         )
-        for problem in problems:
-            if isinstance(problem.__cause__, OSError):
-                raise problem  # nothing was checked, which is no answer
-            found.append(_finding(problem, name))
+        found += [_finding(problem, name) for problem in problems]
+        unread = unread or any(isinstance(problem.__cause__, OSError) for problem in problems)
     errors = sum(finding.severity == "error" for finding in found)
-    code = ANSWER_IS_NO if errors else OK
+    # A file that was not checked leaves the question open, which is not the answer no.
+    code = USAGE if unread else ANSWER_IS_NO if errors else OK
     report = Report("pgconfig validate", code, tuple(found))
     out.result(render(report, out.format))
     warnings = len(found) - errors

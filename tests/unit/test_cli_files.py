@@ -212,10 +212,20 @@ def test_standard_input_is_checked_under_its_own_name():
     assert {place["artifactLocation"]["uri"] for place in places} == {"%3Cstdin%3E"}
 
 
-def test_missing_file_is_exit_2_since_nothing_was_checked(tmp_path: Path):
-    result = run("pgconfig", "validate", tmp_path / "no.yaml")
-    assert (result.code, result.stdout) == (2, "")
-    assert "does not exist" in result.stderr
+def test_missing_file_is_exit_2_and_the_others_are_checked_all_the_same(write, tmp_path: Path):
+    missing = tmp_path / "no.yaml"
+    bad = write("connection_type: perhaps\n", "bad.yaml")
+    good = write("connection_settings: {host: db}\n", "good.yaml")
+    for order in ((bad, missing, good), (missing, good, bad)):
+        result = run("pgconfig", "validate", *order, "--json")
+        document = json.loads(result.stdout)
+        assert (result.code, document["exit_code"], document["ok"]) == (2, 2, False)
+        found = {(Path(row["file"]).name, row["line"]) for row in document["results"]}
+        assert found == {("no.yaml", None), ("bad.yaml", 1)}
+    alone = run("pgconfig", "validate", missing)
+    assert alone.code == 2
+    assert f"{missing}: " in alone.stdout
+    assert "does not exist" in alone.stdout
 
 
 def test_file_that_is_no_yaml_is_a_finding_with_its_line(write):
