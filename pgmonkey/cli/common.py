@@ -143,4 +143,6 @@ def connection_failure(
         found, reached = ladder.error, ladder.text()
     else:
         found, reached = classify(str(error), None, settings), ""
-    return Failure(found.code, found.message, reached, found.hint, NO_CONNECTION)
+    # A refusal of libpq itself needs no server: that is a wrong configuration.
+    code = USAGE if found.code == "PGM201" else NO_CONNECTION
+    return Failure(found.code, found.message, reached, found.hint, code)

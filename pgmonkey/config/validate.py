@@ -32,6 +32,7 @@ from pgmonkey.config.keys import (
     nearest,
 )
 from pgmonkey.config.nodes import Node, Scalar, Sequence, Table, kind, shown_path
+from pgmonkey.config.redaction import Secret
 from pgmonkey.config.settings import Mark
 from pgmonkey.config.values import Value, given, value_of
 from pgmonkey.errors import ConfigError
@@ -124,6 +125,7 @@ class Validator:
                 self._wrong(root.key_mark(name), name, f"is not a section{hint}")
         self._sizes(POOL)
         self._sizes(ASYNC_POOL)
+        self._hosts()
         self._autocommit()
         self.reading.errors.sort(key=_position)
         return self.reading
@@ -241,12 +243,36 @@ class Validator:
             problem = f"{largest} is smaller than min_size ({smallest}, the default)"
             self._wrong(high.mark, high.path, f"{problem}; set min_size too")
 
+    def _hosts(self) -> None:
+        """Count what stands between commas: one port for all hosts or one each, as libpq has it."""
+        items = {i.key.name: i for i in self.reading.items if i.key.section == CONNECTION}
+        given = {name: items[name] for name in ("hostaddr", "host", "port") if name in items}
+        counts = {name: _count(item) for name, item in given.items()}
+        hosts = next((counts[name] for name in ("hostaddr", "host") if counts.get(name)), None)
+        if any(item.literal for item in given.values()) or hosts is None:
+            return
+        names, ports = counts.get("host"), counts.get("port")
+        if names and names != hosts:
+            item = given["hostaddr"]
+            problem = f"has {hosts} for the {names} of host; give one for each"
+            self._wrong(item.mark, item.path, problem)
+        elif ports and ports not in (1, hosts):
+            item = given["port"]
+            problem = f"has {ports} for {hosts} hosts; give one for all, or one for each"
+            self._wrong(item.mark, item.path, problem)
+
     def _autocommit(self) -> None:
         """Refuse two answers to one question."""
         path = f"{OPTIONS}.autocommit"
         found = [i for i in self.reading.items if i.key.path == path and i.value is not None]
         if len({item.value for item in found}) > 1:
             self._wrong(found[1].mark, found[1].path, f"contradicts {found[0].path}")
+
+
+def _count(item: Item) -> int:
+    """Return how many values a list with commas holds, 0 where it is not given."""
+    value = item.value.reveal() if isinstance(item.value, Secret) else item.value
+    return str(value).count(",") + 1 if value is not None else 0
 
 
 def _size(item: Item | None, section: str, name: str) -> int:

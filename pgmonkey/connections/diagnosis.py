@@ -13,6 +13,8 @@ import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pgmonkey.connections.refusal import refusal, refused
+
 if TYPE_CHECKING:
     from pgmonkey.config.settings import Settings
 
@@ -38,7 +40,7 @@ class _Sign:
 # The texts are those of libpq 13 to 18, OpenSSL 1.1 to 3, PostgreSQL 13 to 18, PgBouncer and
 # psycopg. The first match wins, so a text which another one contains stands further down.
 _SIGNS = (
-    _Sign("PGM300", "could not match [0-9]+|invalid connection option|bad value for"),
+    _Sign("PGM300", "invalid connection option"),
     _Sign(
         "PGM320",
         "too many (clients|connections)|remaining connection slots|no more connections allowed",
@@ -94,7 +96,7 @@ _TELLING = (
     ("PGM301", "PGM302", "PGM320", "PGM321"),
     ("PGM307", "PGM308", "PGM309"),
     ("PGM303",),
-    ("PGM300",),
+    ("PGM201", "PGM300"),
     ("PGM304", "PGM306"),
     ("PGM305",),
 )
@@ -145,6 +147,9 @@ def classify(
     best = most_telling(message, failed_step, sqlstates)
     reason = reasons[best]
     code = _code(reason, failed_step, sqlstates[best] if len(sqlstates) == len(reasons) else None)
+    if code == "PGM201":
+        found = refusal(reason.removeprefix("connection failed: "), settings)
+        return Diagnosis(code, settings.scrub(found.message), settings.scrub(found.hint))
     place = where or settings.target.rpartition("@")[2]
     if code in ("PGM304", "PGM305", "PGM306", "PGM307", "PGM308"):
         place = place.rpartition("/")[0] or place  # the database was not reached yet
@@ -160,6 +165,8 @@ def classify(
 
 
 def _code(reason: str, failed_step: str | None, sqlstate: str | None) -> str:
+    if refused(reason) and not _SEVERITY.match(reason):  # libpq's own words, not the server's
+        return "PGM201"
     by_text = next((sign.code for sign in _SIGNS if re.search(sign.text, reason)), None)
     if by_text in ("PGM303", "PGM309"):  # 28000 stands for these too, so the words say more
         return by_text
@@ -291,7 +298,7 @@ def _client_certificate_hint(reason: str, settings: Settings) -> str:
 def _other_hint(reason: str, settings: Settings) -> str:
     if re.search("session is (not )?read-only|hot standby", reason):
         return f"{_given(settings, 'target_session_attrs', 'PGTARGETSESSIONATTRS')} asks for another kind of server"
-    if re.search("could not match|invalid connection option|bad value for", reason):
+    if "invalid connection option" in reason:
         return "run: pgmonkey pgconfig validate"
     if "closed the connection" in reason:
         return (

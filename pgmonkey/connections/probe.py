@@ -60,7 +60,8 @@ def probe(
             lambda: conninfo_attempts(params), min(end, started + limit), limit_said
         )
     except (Error, TimeoutError) as error:
-        return Ladder.broken([Step("dns", ok=False)], classify(str(error), "dns", settings))
+        cause = classify(str(error), "dns", settings)
+        return Ladder.broken([] if cause.code == "PGM201" else [Step("dns", ok=False)], cause)
     # psycopg adds an address to what it looked up, and to numbers as they are.
     looked_up = any(a.get("hostaddr") not in (None, a.get("host")) for a in attempts)
     dns = Step("dns")
@@ -237,6 +238,8 @@ def _fallen(
         attempt = seen[index] if index < len(seen) else attempt
     step = attempt.at
     error = classify(message, step, settings, where=where, sqlstates=sqlstates)
+    if error.code == "PGM201":
+        return Ladder.broken([], error)  # libpq never dialled
     if error.code in ("PGM307", "PGM308") or (error.code == "PGM309" and "SSL" in error.message):
         step = "tls"  # under TLS 1.3 the server's refusal arrives after the client's handshake
     elif error.code == "PGM305":

@@ -228,6 +228,26 @@ def test_missing_file_is_exit_2_and_the_others_are_checked_all_the_same(write, t
     assert "does not exist" in alone.stdout
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("PGSSLMODE", "verify_full", "did you mean 'verify-full'?"),
+        ("PGPORT", "abc", "from 1 to 65535"),
+        ("PGPORT", "1,2", "could not match 2 port numbers to 3 hosts"),
+        ("PGSERVICE", "nosvc", 'definition of service "nosvc" not found'),
+    ],
+)
+def test_variable_that_libpq_refuses_needs_no_server_to_be_wrong(variable, value, said, tmp_path):
+    host = "127.0.0.1,127.0.0.2,127.0.0.3" if "," in value else "127.0.0.1"
+    (tmp_path / "services").write_text("[other]\nhost=db\n")
+    env = {"PGHOST": host, "PGSERVICEFILE": str(tmp_path / "services"), variable: value}
+    result = run("pgconfig", "test", "--timeout", "5", env=env)
+    assert result.code == 2, result.stderr
+    assert result.stderr.startswith(f"error[PGM201]: {variable}: ")
+    assert said in result.stderr
+    assert "reached" not in result.stderr
+
+
 def test_file_that_is_no_yaml_is_a_finding_with_its_line(write):
     result = run("pgconfig", "validate", write("a: [1\nb: 2\n"), "--format", "github")
     assert result.code == 1

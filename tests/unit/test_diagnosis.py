@@ -76,7 +76,8 @@ SAID = [
     ("PGM300", "login", TO + 'FATAL:  unrecognized configuration parameter "foo"'),
     ("PGM300", "login", TO + "session is read-only"),
     ("PGM300", "login", TO + "server closed the connection unexpectedly\n\tThis probably means"),
-    ("PGM300", "dns", "could not match 2 port numbers to 3 hosts"),
+    ("PGM300", "login", TO + 'FATAL:  invalid sslmode value: "the server may say that"'),
+    ("PGM201", "dns", "could not match 2 port numbers to 3 hosts"),
 ]
 
 
@@ -98,6 +99,57 @@ def test_message_names_user_and_place_and_the_hint_names_the_line_of_the_passwor
         "check connection_settings.password (prod.yaml:5), "
         "or run: pgmonkey pgconfig test -c prod.yaml -W"
     )
+
+
+@pytest.mark.parametrize(
+    ("message", "said", "hint"),
+    [
+        (
+            'invalid sslmode value: "verify_full"',
+            'PGSSLMODE: invalid sslmode value: "verify_full"',
+            "did you mean 'verify-full'?",
+        ),
+        (
+            'connection failed: invalid target_session_attrs value: "rw"',
+            'PGTARGETSESSIONATTRS: invalid target_session_attrs value: "rw"',
+            "choose one of any",
+        ),
+        (
+            'invalid port number: "99999"',
+            'prod.yaml:4:9: connection_settings.port: invalid port number: "99999"',
+            "from 1 to 65535",
+        ),
+        (
+            "failed to resolve host None: Servname not supported for ai_socktype",
+            "prod.yaml:4:9: connection_settings.port: invalid port number",
+            "from 1 to 65535",
+        ),
+        (
+            'definition of service "nosvc" not found',
+            'PGSERVICE: definition of service "nosvc" not found',
+            "~/.pg_service.conf",
+        ),
+        (
+            "could not match 2 host names to 3 hostaddr values",
+            "PGHOSTADDR: could not match 2 host names to 3 hostaddr values",
+            "one for each host",
+        ),
+        (
+            "bad value for connect_timeout: 'abc'",
+            "PGCONNECT_TIMEOUT: bad value for connect_timeout: 'abc'",
+            "libpq",
+        ),
+    ],
+)
+def test_what_libpq_refuses_by_itself_names_the_key_or_the_variable(message, said, hint):
+    settings = Settings(
+        "prod.yaml",
+        connection={"port": "99999"},
+        marks={"connection_settings.port": Mark("prod.yaml", 4, 9)},
+    )
+    found = classify(message, "dns", settings)
+    assert (found.code, found.message) == ("PGM201", said)
+    assert hint in found.hint
 
 
 def test_a_password_that_came_from_the_environment_is_looked_for_there():

@@ -518,6 +518,33 @@ def test_threads_may_load_at_the_same_time(config):
     assert wrong == []
 
 
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ("host: 'a,b,c', port: '1,2'", "1:44: connection_settings.port: has 2 for 3 hosts; give one for all, or one for each"),
+        ("hostaddr: '1.1.1.1,2.2.2.2', port: '1,2,3'", "1:58: connection_settings.port: has 3 for 2 hosts; give one for all, or one for each"),
+        ("host: 'a,b', hostaddr: '1.1.1.1'", "1:46: connection_settings.hostaddr: has 1 for the 2 of host; give one for each"),
+    ],
+)  # fmt: skip
+def test_hosts_addresses_and_ports_are_counted_as_libpq_counts_them(given, problem):
+    with pytest.raises(ConfigError) as caught:
+        load_text(f"connection_settings: {{{given}}}", "c.yaml")
+    assert str(caught.value) == f"c.yaml:{problem}"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "host: 'a,b', port: 5432",
+        "host: 'a,b', port: '1,2'",
+        "host: 'a,b', hostaddr: '1.1.1.1,', port: ''",
+        "port: '1,2'",  # the hosts may come from PGHOST or a service
+    ],
+)
+def test_counts_that_libpq_takes_are_fine(given):
+    assert load_text(f"connection_settings: {{{given}}}", "c.yaml").connection
+
+
 # -- without a file ---------------------------------------------------------------------
 
 
