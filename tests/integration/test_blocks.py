@@ -39,12 +39,6 @@ def rows(database: Any, table: str) -> Any:
     return count
 
 
-def kill(database: Any, pid: int) -> None:
-    """End the session and wait until it is gone."""
-    with database.server.admin(database.name) as conn:
-        conn.execute("SELECT pg_terminate_backend(%s, 10000)", [pid])
-
-
 INSERT = "INSERT INTO item VALUES (%s)"
 
 
@@ -247,12 +241,12 @@ async def test_failed_commit_raises_the_servers_error_and_the_handle_goes_on(
 
 @pytest.mark.parametrize("kind", ALL)
 async def test_backend_killed_in_a_block_gives_the_servers_own_error(
-    manager, config_dict, kind, database
+    manager, config_dict, kind, server
 ):
     handle = await get(manager, config_dict, kind)
     with pytest.raises(psycopg.errors.AdminShutdown):
         async with block(handle) as conn:
-            kill(database, conn.info.backend_pid)
+            server.terminate("pid", conn.info.backend_pid)
             await settle(conn.execute("SELECT 1"))
     async with block(handle) as conn:
         assert await one(conn, "SELECT 1") == 1
@@ -260,13 +254,13 @@ async def test_backend_killed_in_a_block_gives_the_servers_own_error(
 
 @pytest.mark.parametrize("kind", ALL)
 async def test_swallowed_loss_of_the_connection_is_reported(
-    manager, config_dict, kind, database, rows
+    manager, config_dict, kind, server, rows
 ):
     handle = await get(manager, config_dict, kind)
     with pytest.raises(TransactionLostError):
         async with block(handle) as conn:
             await settle(conn.execute(INSERT, ["a"]))
-            kill(database, conn.info.backend_pid)
+            server.terminate("pid", conn.info.backend_pid)
             with pytest.raises(psycopg.OperationalError):
                 await settle(conn.execute("SELECT 1"))
     assert rows() == 0
@@ -274,24 +268,24 @@ async def test_swallowed_loss_of_the_connection_is_reported(
 
 @pytest.mark.parametrize("kind", ALL)
 async def test_connection_lost_during_commit_leaves_the_outcome_unknown(
-    manager, config_dict, kind, database, table
+    manager, config_dict, kind, server, table
 ):
     handle = await get(manager, config_dict, kind)
     with pytest.raises(CommitUnknownError, match="may have been committed"):
         async with block(handle) as conn:
             await settle(conn.execute(INSERT, ["a"]))
-            kill(database, conn.info.backend_pid)
+            server.terminate("pid", conn.info.backend_pid)
 
 
 @pytest.mark.parametrize("kind", ALL)
 async def test_idle_connection_whose_server_went_away_is_replaced_before_it_is_used(
-    manager, config_dict, kind, database
+    manager, config_dict, kind, server
 ):
     handle = await get(manager, config_dict, kind)
     for _ in range(3):
         async with block(handle) as conn:
             pid = await one(conn, "SELECT pg_backend_pid()")
-        kill(database, pid)
+        server.terminate("pid", pid)
         async with block(handle) as conn:
             assert await one(conn, "SELECT pg_backend_pid()") != pid
 

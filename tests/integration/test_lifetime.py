@@ -71,10 +71,14 @@ ENDINGS = {
     "the pool grows": "await asyncio.gather(*(ask(pool) for _ in range(4)))",
     "a lost connection is replaced": """
             with manager.get_database_connection_from_dict(CONFIG, "normal") as other:
-                other.execute(
-                    "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity"
+                pids = other.execute(
+                    "SELECT pid, pg_terminate_backend(pid) FROM pg_stat_activity"
                     " WHERE application_name = 'lifetime' AND pid <> pg_backend_pid()"
-                )
+                ).fetchall()
+                while other.execute(
+                    "SELECT FROM pg_stat_activity WHERE pid = ANY(%s)", [[p[0] for p in pids]]
+                ).rowcount:
+                    other.commit()  # within a transaction the view stays the same
             await ask(pool)""",
     "somebody who waits gives up": """
             async with pool:

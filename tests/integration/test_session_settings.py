@@ -125,8 +125,7 @@ async def test_rotated_password_is_used_by_the_next_connection_without_a_new_han
         async with block(handle) as conn:
             pid = await one(conn, "SELECT pg_backend_pid()")
         rotate("second")
-        with server.admin() as admin:
-            admin.execute("SELECT pg_terminate_backend(%s, 10000)", [pid])
+        server.terminate("pid", pid)
         async with block(handle) as conn:
             assert await one(conn, "SELECT pg_backend_pid()") != pid
         assert await get(manager, config_dict, kind, resolve_env=True) is handle

@@ -21,6 +21,7 @@ import psycopg
 from psycopg import sql
 
 from support.setup import SUPERUSER, Provider, Running, Setup, certificate, hba
+from support.wait import until
 
 # The role of ordinary tests: no superuser, so that rules and limits mean something to it.
 USER = "app"
@@ -116,6 +117,16 @@ class PgServer:
             ).fetchone()
         assert row is not None
         return int(row[0])
+
+    def terminate(self, which: str, value: Any) -> None:
+        """End the sessions for which column *which* of pg_stat_activity is *value*, and wait.
+
+        Two statements, since before PostgreSQL 14 pg_terminate_backend does not wait.
+        """
+        where = sql.SQL("FROM pg_stat_activity WHERE {} = %s").format(sql.Identifier(which))
+        with self.admin() as conn:
+            conn.execute(sql.SQL("SELECT pg_terminate_backend(pid) ") + where, [value])
+            until(lambda: conn.execute(sql.SQL("SELECT 1 ") + where, [value]).fetchone() is None)
 
     @contextmanager
     def hba(self, rules: str | Sequence[str]) -> Iterator[None]:
