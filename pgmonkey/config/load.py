@@ -33,6 +33,7 @@ from pgmonkey.config.keys import (
 )
 from pgmonkey.config.nodes import Scalar, Table, read_dict
 from pgmonkey.config.redaction import Secret, sealed, without_frames
+from pgmonkey.config.remarks import remarks
 from pgmonkey.config.settings import ConnectionOptions, Mark, PoolSettings, Settings
 from pgmonkey.config.source import MAX_BYTES, read_bytes
 from pgmonkey.config.validate import Reading, Validator
@@ -200,8 +201,8 @@ def findings(
 ) -> list[ConfigError]:
     """Return every problem of a file, a dict or YAML in bytes, in the order of lines.
 
-    Without *resolve_env*, values that are references are not judged. Warnings are marked
-    by their ``severity``, and *name* stands for the source in messages.
+    Without *resolve_env*, values that are references are not judged, and a warning says
+    so. Warnings are marked by their ``severity``, and *name* stands for the source in messages.
     """
     try:
         flags = _Flags(switched_on(resolve_env), allow_sensitive_defaults, strict)
@@ -214,7 +215,7 @@ def findings(
             reading, _ = _judge(root, flags, _folder(source), mode)
     except ConfigError as error:
         return [without_frames(error)]
-    return [without_frames(problem) for problem in reading.in_order()]
+    return [without_frames(problem) for problem in reading.in_order(*remarks(reading))]
 
 
 def _folder(path: str | os.PathLike[str]) -> Path:

@@ -80,10 +80,10 @@ class Reading:
     old_form: ConfigError | None = None
     exposed: ConfigError | None = None
 
-    def in_order(self) -> list[ConfigError]:
-        """Return all errors and warnings in the order of lines."""
+    def in_order(self, *more: ConfigError) -> list[ConfigError]:
+        """Return all errors and warnings, and *more* of them, in the order of lines."""
         special = [problem for problem in (self.old_form, self.exposed) if problem is not None]
-        return sorted([*self.errors, *self.warnings, *special], key=_position)
+        return sorted([*self.errors, *self.warnings, *special, *more], key=_position)
 
 
 def _position(problem: ConfigError) -> tuple[int, int]:

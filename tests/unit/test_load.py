@@ -318,7 +318,7 @@ def test_of_several_errors_the_first_in_the_file_is_raised(config):
 
 def test_size_that_is_a_reference_is_not_compared(config):
     path = config("pool_settings: {min_size: '${SIZE}', max_size: 3}\n")
-    assert findings(path) == []
+    assert [finding.severity for finding in findings(path)] == ["warning"]
 
 
 @pytest.mark.parametrize(
@@ -406,6 +406,31 @@ def test_file_without_a_literal_password_may_be_read_by_everybody(
     path.chmod(0o644)
     load_settings(path, resolve_env=True)
     assert caplog.messages == []
+
+
+def test_references_that_are_not_resolved_and_missing_tls_files_are_warned_of(
+    config, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("MYHOST", "db")
+    (tmp_path / "ca.crt").touch()
+    path = config(
+        "connection_settings:\n"
+        "  host: ${MYHOST:-x}\n"
+        f"  sslrootcert: {tmp_path}/ca.crt\n"
+        f"  sslcert: {tmp_path}/no.crt\n"
+        "  sslkey: ''\n"
+        "  user: {from_env: MYHOST}\n"
+        "  dbname: $${MYHOST}\n"
+    )
+    missing = (4, "warning", "names a file that does not exist here")
+    reference = "is a reference; commands need --resolve-env"
+    assert [(f.line, f.severity, f.problem) for f in findings(path)] == [
+        (2, "warning", reference),
+        missing,
+        (6, "warning", reference),
+    ]
+    assert [(f.line, f.severity, f.problem) for f in findings(path, resolve_env=True)] == [missing]
+    assert findings({"connection_settings": {"sslrootcert": "system"}}) == []
 
 
 def test_findings_are_all_that_is_wrong_in_the_order_of_lines(config):
