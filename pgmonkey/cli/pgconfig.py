@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,9 +60,12 @@ def create(
                     exit_code=REFUSED,
                 )
             ) from None
-        out.note(f"wrote {config}; next: pgmonkey pgconfig test -c {config}")
+        secrets = any("{from_" in value for value in begin.values.values()) if begin else False
+        how = " --resolve-env" if secrets else ""
+        out.note(f"wrote {config}; next: pgmonkey pgconfig test -c {shlex.quote(config)}{how}")
     for variable in begin.variables if begin else ():
-        out.note(f"no secret was written: it is read from {variable}, with --resolve-env")
+        set_it = "" if variable in os.environ else "; set it first"
+        out.note(f"no secret was written: --resolve-env reads it from {variable}{set_it}")
     return OK
 
 
@@ -82,7 +87,12 @@ def validate(
     last = config or (None if file else Source().path)
     paths = file if last is None else (*file, last)
     if not paths:
-        raise CommandError(nothing_given()._replace(hint="name the files to check"))
+        raise CommandError(
+            nothing_given()._replace(
+                message="validate checks files, and none was named",
+                hint="pgmonkey pgconfig validate FILE; - is standard input",
+            )
+        )
     found: list[Finding] = []
     unread = False
     for path in paths:
@@ -143,17 +153,27 @@ def generate_code(
     # What came over standard input is gone when the program runs: its values stand in it.
     settings = load(source, out, to_connect=source.path == STDIN)
     path = None if source.path == STDIN else source.path
+    resolve = switched_on(source.resolve_env)
     out.result(
         generate(
             settings,
             config_path=path,
             connection_type=connection_type or settings.connection_type,
             library=library,
-            resolve_env=switched_on(source.resolve_env),
+            resolve_env=resolve,
             allow_sensitive_defaults=source.allow_sensitive_defaults,
         )
     )
+    if path is not None and not resolve and _has_references(path):
+        out.note("the file has references, which this program will not resolve: add --resolve-env")
     return OK
+
+
+def _has_references(path: str) -> bool:
+    from pgmonkey.config.load import findings
+    from pgmonkey.config.remarks import UNRESOLVED
+
+    return any(problem.problem == UNRESOLVED for problem in findings(Path(path).expanduser()))
 
 
 def _finding(problem: ConfigError, name: str) -> Finding:

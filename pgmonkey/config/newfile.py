@@ -22,6 +22,8 @@ def write_new(path: Path, text: str, *, replace: bool = False) -> None:
     target = Path(os.path.realpath(path)) if replace else path
     if not replace and os.path.lexists(target):
         raise FileExistsError(errno.EEXIST, "exists already", str(path))
+    if not target.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "the folder does not exist", str(target.parent))
     # mkstemp creates with mode 0600, and beside the target a rename is atomic.
     handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
     try:

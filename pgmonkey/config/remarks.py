@@ -12,6 +12,8 @@ from pgmonkey.config.keys import CONNECTION
 from pgmonkey.config.validate import Item, Reading
 from pgmonkey.errors import ConfigError
 
+UNRESOLVED = "is a reference; commands need --resolve-env"
+
 _FILES = frozenset({"sslcert", "sslkey", "sslrootcert"})
 
 
@@ -20,7 +22,7 @@ def remarks(reading: Reading) -> list[ConfigError]:
     found = []
     for item in reading.items:
         if item.literal:
-            found.append(_warning(item, "is a reference; commands need --resolve-env"))
+            found.append(_warning(item, UNRESOLVED))
         elif item.key.section == CONNECTION and item.key.name in _FILES and _missing(item):
             found.append(_warning(item, "names a file that does not exist here"))
     return found

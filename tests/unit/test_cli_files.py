@@ -82,8 +82,7 @@ def test_force_replaces_the_file_behind_a_link(tmp_path: Path):
 def test_folder_that_is_not_there_is_exit_4(tmp_path: Path):
     result = run("pgconfig", "create", "--filepath", tmp_path / "no" / "config.yaml")
     assert result.code == 4
-    assert result.stderr.startswith("error[PGM403]: ")
-    assert "No such file or directory" in result.stderr
+    assert result.stderr.startswith(f"error[PGM403]: {tmp_path / 'no'}: the folder does not exist")
 
 
 def test_tilde_is_the_home_folder(tmp_path: Path):
@@ -103,7 +102,8 @@ def test_password_of_a_uri_is_never_written(tmp_path: Path):
     path = tmp_path / "new.yaml"
     made = run("pgconfig", "create", "--filepath", path, "--from-dsn", URI)
     assert made.code == 0
-    assert "it is read from PGPASSWORD" in made.stderr
+    assert f"next: pgmonkey pgconfig test -c {path} --resolve-env\n" in made.stderr
+    assert "--resolve-env reads it from PGPASSWORD; set it first" in made.stderr
     assert CANARY not in made.stdout + made.stderr + path.read_text()
     settings = yaml.safe_load(path.read_text())["connection_settings"]
     expected = {
@@ -210,6 +210,22 @@ def test_standard_input_is_checked_under_its_own_name():
     ]
     assert [place["region"]["startLine"] for place in places] == [2, 3, 5]
     assert {place["artifactLocation"]["uri"] for place in places} == {"%3Cstdin%3E"}
+
+
+def test_validate_without_a_file_says_that_it_checks_files():
+    result = run("pgconfig", "validate", env={"PGHOST": "db"})
+    assert (result.code, result.stdout) == (2, "")
+    assert "validate checks files, and none was named" in result.stderr
+
+
+@pytest.mark.parametrize("library", ["pgmonkey", "psycopg"])
+def test_program_that_will_not_resolve_the_references_is_told_of(library, write):
+    path = write("connection_settings: {host: '${DB_HOST:-db}'}\n")
+    command = ("pgconfig", "generate-code", "-c", path, "--library", library)
+    plain = run(*command)
+    assert plain.code == 0
+    assert "add --resolve-env" in plain.stderr
+    assert run(*command, "--resolve-env").stderr == ""
 
 
 def test_missing_file_is_exit_2_and_the_others_are_checked_all_the_same(write, tmp_path: Path):
