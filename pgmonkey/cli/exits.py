@@ -176,7 +176,7 @@ CATALOGUE = {
     "PGM320": Explanation(
         "the server has no connection left",
         "All of max_connections, or of the role's or database's limit, is in use.",
-        "Make max_size smaller, close idle sessions, or raise the limit.",
+        "Make min_size and max_size smaller, close idle sessions, or raise the limit.",
     ),
     "PGM321": Explanation(
         "the server takes no connections now",

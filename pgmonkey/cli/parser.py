@@ -45,7 +45,9 @@ def parse(command: Command, words: list[str]) -> dict[str, Any]:
             raise usage_error(
                 f"unknown option {flag!r}{nearest(flag, known)}", command=command.name
             )
-        raise usage_error(f"unexpected argument {word!r}", command=command.name)
+        takes_file = any("-c" in option.flags for option in command.options)
+        hint = f"; write -c {word}" if takes_file and word.endswith((".yaml", ".yml")) else ""
+        raise usage_error(f"unexpected argument {word!r}{hint}", command=command.name)
     values = vars(namespace)
     for option in command.options:
         if option.positional and option.many:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from pgmonkey.config import rotation
 from pgmonkey.config.grammar import MalformedError, Part, Reference, parse, references
+from pgmonkey.config.keys import nearest
 from pgmonkey.config.nodes import Node, Scalar, Sequence, Table, kind
 from pgmonkey.config.redaction import is_sensitive
 from pgmonkey.config.settings import Mark
@@ -100,6 +101,15 @@ def looks_like_reference(node: Node) -> bool:
         return False  # without interpolation it is text like any other
 
 
+def not_a_value(node: Node, key: str) -> ConfigError:
+    """Return the error for a list or a mapping in a value's place, which may be misspelt."""
+    guess = ""
+    if isinstance(node, Table) and len(node.entries) == 1:
+        (name,) = node.entries
+        guess = nearest(name, REFERENCES) if name not in REFERENCES else ""
+    return node.mark.error(f"expects one value, not {kind(node)}{guess}", key)
+
+
 class Resolver:
     """Resolves the references of one configuration, and remembers what it looked at.
 
@@ -129,7 +139,7 @@ class Resolver:
             assert isinstance(node, Table)
             return self._structured(name, node.entries[name], f"{key}.{name}", rotates)
         if not isinstance(node, Scalar):
-            raise node.mark.error(f"expects one value, not {kind(node)}", key)
+            raise not_a_value(node, key)
         if not node.opens:
             text = node.text.replace("$$", "$") if node.text else node.text
             return Resolved(text)

@@ -188,7 +188,7 @@ KEYS: tuple[Key, ...] = (
 # fmt: on
 
 # What people call a key, after other libraries and tools.
-_MISNOMERS = {
+MISNOMERS = {
     "database": "dbname",
     "db": "dbname",
     "username": "user",
@@ -248,7 +248,7 @@ def keys_of(section: str, libpq: Libpq | None = None) -> dict[str, Key]:
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return "; did you mean 'x'?" with the one of *known* that is most like *word*, or ""."""
     known = list(known)
-    guess = _MISNOMERS.get(word.lower())
+    guess = MISNOMERS.get(word.lower())
     if guess not in known:
         close = difflib.get_close_matches(word.lower()[:64], known, n=1)
         guess = close[0] if close else None

@@ -16,10 +16,12 @@ from pgmonkey.config.interpolation import (
     Resolved,
     Resolver,
     looks_like_reference,
+    not_a_value,
 )
 from pgmonkey.config.keys import (
     ASYNC_POOL,
     CONNECTION,
+    MISNOMERS,
     MOVED,
     OPEN_SECTIONS,
     OPTIONS,
@@ -183,7 +185,8 @@ class Validator:
             which = f"libpq {needed}" if needed else "another build of libpq"
             self._wrong(mark, path, f"needs {which}, and this is {self.libpq.version}")
         else:
-            guess = nearest(name, [*known, *MOVED])
+            elsewhere = "" if name in MISNOMERS else _elsewhere(name)
+            guess = elsewhere or nearest(name, [*known, *MOVED])
             if self.strict:
                 self._wrong(mark, path, "is not a key that libpq knows" + guess)
                 return
@@ -212,7 +215,7 @@ class Validator:
         elif isinstance(node, Scalar):
             resolved = Resolved(node.text)
         else:
-            raise node.mark.error(f"expects one value, not {kind(node)}", path)
+            raise not_a_value(node, path)
         own: object = resolved.text
         plain = False
         if isinstance(node, Scalar) and node.text == resolved.text:
@@ -267,6 +270,12 @@ class Validator:
         found = [i for i in self.reading.items if i.key.path == path and i.value is not None]
         if len({item.value for item in found}) > 1:
             self._wrong(found[1].mark, found[1].path, f"contradicts {found[0].path}")
+
+
+def _elsewhere(name: str) -> str:
+    """Return "; it belongs in …" for a key of another section that stands with libpq's."""
+    sections = [section for section in SECTIONS if name in keys_of(section)]
+    return f"; it belongs in {' or '.join(sections)}" if sections else ""
 
 
 def _count(item: Item) -> int:

@@ -56,6 +56,7 @@ _SIGNS = (
         'database ".*" (does not exist|is not currently accepting)|no such database',
         ("3D000",),
     ),
+    _Sign("PGM300", "invalid response to (SSL|GSSAPI) negotiation"),
     _Sign("PGM307", "server does not support SSL|does not support encryption"),
     _Sign("PGM308", "certificate verify failed|root certificate|sslrootcert"),
     _Sign(
@@ -201,7 +202,7 @@ def _hint(code: str, reason: str, settings: Settings) -> str:
         "allow more time with connect_timeout or --timeout",
         "PGM307": "set ssl = on in the server's postgresql.conf, with ssl_cert_file and "
         f"ssl_key_file; {_given(settings, 'sslmode', 'PGSSLMODE')} prefer would connect in clear",
-        "PGM320": "lower max_size of the pools, close idle sessions, or raise the server's "
+        "PGM320": "lower min_size and max_size of the pools, close idle sessions, or raise the server's "
         "max_connections or the role's CONNECTION LIMIT",
         "PGM321": "wait until the server is up; its log says what it is doing",
     }[code]
@@ -209,11 +210,14 @@ def _hint(code: str, reason: str, settings: Settings) -> str:
 
 def _given(settings: Settings, key: str, variable: str) -> str:
     """Name a connection key with its place, or the variable which libpq read instead."""
-    if key not in settings.connection:
+    path = f"connection_settings.{key}"
+    if key not in settings.connection and path not in settings.marks:
         return variable
-    mark = settings.mark(f"connection_settings.{key}")
+    mark = settings.mark(path)
     place = f" ({mark.file}:{mark.line})" if mark.line is not None else ""
-    return f"connection_settings.{key}{place}"
+    # An empty value counts as not given, and then libpq looks at the variable.
+    other = "" if key in settings.connection else f" or {variable}"
+    return f"{path}{place}{other}"
 
 
 def _login_hint(reason: str, settings: Settings) -> str:
@@ -226,7 +230,10 @@ def _login_hint(reason: str, settings: Settings) -> str:
     elif re.search(r"channel binding|authentication method", reason):
         return "server and configuration do not agree on how to log in; check channel_binding and require_auth"
     else:
-        first = f"check {_given(settings, 'password', 'PGPASSWORD')}"
+        first = (
+            f"check {_given(settings, 'password', 'PGPASSWORD')} and "
+            f"{_given(settings, 'user', 'PGUSER')}"
+        )
     if settings.name.startswith("<"):
         return first
     return f"{first}, or run: pgmonkey pgconfig test -c {shlex.quote(settings.name)} -W"
@@ -300,7 +307,7 @@ def _other_hint(reason: str, settings: Settings) -> str:
         return f"{_given(settings, 'target_session_attrs', 'PGTARGETSESSIONATTRS')} asks for another kind of server"
     if "invalid connection option" in reason:
         return "run: pgmonkey pgconfig validate"
-    if "closed the connection" in reason:
+    if re.search("closed the connection|invalid response to", reason):
         return (
             "is it PostgreSQL that listens there? a proxy or the server ended the session; the "
             "server's log says more"

@@ -78,6 +78,7 @@ def test_no_command_gives_short_help_on_stderr_and_exit_2(
         (["pgconfig", "test", "--filepth=x"], "did you mean '--filepath'?"),
         (["pgconfig", "test", "--conn", "x"], "unknown option '--conn'"),
         (["pgconfig", "schema", "extra"], "unexpected argument 'extra'"),
+        (["pgconfig", "test", "my.yaml"], "unexpected argument 'my.yaml'; write -c my.yaml"),
         (["-q", "pgconfig"], "unknown option '-q' before the command"),
         (["--versoin"], "did you mean '--version'?"),
         (["pgconfig", "--connconfig"], "unknown option '--connconfig' before the command"),

@@ -96,7 +96,7 @@ def test_message_names_user_and_place_and_the_hint_names_the_line_of_the_passwor
     found = classify(SAID[0][2], "login", SETTINGS)
     assert found.message == 'password authentication failed for user "app" at db:5432/sales'
     assert found.hint == (
-        "check connection_settings.password (prod.yaml:5), "
+        "check connection_settings.password (prod.yaml:5) and connection_settings.user, "
         "or run: pgmonkey pgconfig test -c prod.yaml -W"
     )
 
@@ -154,7 +154,24 @@ def test_what_libpq_refuses_by_itself_names_the_key_or_the_variable(message, sai
 
 def test_a_password_that_came_from_the_environment_is_looked_for_there():
     found = classify(SAID[0][2], "login", Settings("<environment>"), where="db:5432/sales")
-    assert found.hint == "check PGPASSWORD"
+    assert found.hint == "check PGPASSWORD and PGUSER"
+
+
+def test_an_empty_value_in_the_file_is_named_beside_the_variable():
+    settings = Settings("c.yaml", marks={"connection_settings.sslkey": Mark("c.yaml", 7, 11)})
+    found = classify(TO + 'private key file "/k" has group or world access', "tls", settings)
+    assert found.hint == "chmod 0600 the file of connection_settings.sslkey (c.yaml:7) or PGSSLKEY"
+
+
+def test_a_server_that_is_not_postgresql_has_no_certificate_problem():
+    found = classify(TO + "received invalid response to SSL negotiation: H", "tls", SETTINGS)
+    assert found.code == "PGM300"
+    assert "is it PostgreSQL that listens there?" in found.hint
+
+
+def test_a_full_server_is_answered_with_both_sizes_of_the_pool():
+    found = classify(TO + "FATAL:  sorry, too many clients already", "login", SETTINGS)
+    assert "min_size and max_size" in found.hint
 
 
 def test_missing_pg_hba_rule_is_answered_with_the_rule():

@@ -408,6 +408,26 @@ def test_file_without_a_literal_password_may_be_read_by_everybody(
     assert caplog.messages == []
 
 
+@pytest.mark.parametrize(
+    ("key", "hint"),
+    [
+        ("statement_timeout", "it belongs in sync_settings or async_settings"),
+        ("search_path", "it belongs in sync_settings or async_settings"),
+        ("max_size", "it belongs in pool_settings or async_pool_settings"),
+        ("isolation_level", "it belongs in connection_options"),
+        ("timeout", "did you mean 'connect_timeout'?"),
+    ],
+)
+def test_key_of_another_section_is_sent_there(key, hint):
+    (found,) = findings({"connection_settings": {key: "5"}})
+    assert found.problem == f"is not a key that libpq knows, and is ignored; {hint}"
+
+
+def test_misspelt_reference_is_offered_the_right_word():
+    (found,) = findings({"connection_settings": {"password": {"from_fil": "x"}}})
+    assert found.problem == "expects one value, not a mapping; did you mean 'from_file'?"
+
+
 def test_references_that_are_not_resolved_and_missing_tls_files_are_warned_of(
     config, tmp_path, monkeypatch
 ):
