@@ -173,8 +173,9 @@ class Output:
 def write(stream: TextIO | None, text: str) -> None:
     """Write *text* and flush; what *stream* cannot carry becomes ASCII.
 
-    A reader that went away (``| head``) is no failure of ours: the stream is pointed at
-    nothing, so that neither this nor the interpreter's exit complains.
+    A reader that went away (``| head``) is no failure of ours; a full disk is one. Either
+    way the stream is pointed at nothing then, so that the interpreter's exit, which
+    flushes once more, neither complains nor changes the exit code.
     """
     if stream is None:
         return
@@ -186,7 +187,9 @@ def write(stream: TextIO | None, text: str) -> None:
     try:
         stream.write(text)
         stream.flush()
-    except BrokenPipeError:
+    except OSError as error:
         nothing = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nothing, stream.fileno())
         os.close(nothing)
+        if not isinstance(error, BrokenPipeError):
+            raise

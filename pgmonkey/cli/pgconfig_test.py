@@ -63,15 +63,20 @@ def test(
 
     results: list[TypeResult] = []
     failures: list[Failure] = []
+    explained: dict[str, Failure] = {}  # by the words of the error, which types share
     for outcome in outcomes:
         if outcome.error is not None:
             out.traceback(outcome.error)
-        failure = _failure(outcome, settings, ladder, failures) or unmet(
-            outcome, require_tls, min_server_version
+        failure = (
+            explained.get(str(outcome.error))
+            or _failure(outcome, settings, ladder, failures)
+            or unmet(outcome, require_tls, min_server_version)
         )
         steps = ladder if outcome.error is not None and not failures else None
         if failure is not None:
             failure = scrubbed(failure, out)
+            if outcome.error is not None:
+                explained.setdefault(str(outcome.error), failure)
             if failure not in failures:
                 failures.append(failure)
         results.append(

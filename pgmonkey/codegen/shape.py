@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
-from pathlib import Path
 
 from pgmonkey.config.grammar import MalformedError, Reference, parse, references
 from pgmonkey.config.keys import CONNECTION
+from pgmonkey.config.load import read_table
 from pgmonkey.config.nodes import Node, Scalar, Sequence, Table
-from pgmonkey.config.source import read_bytes
 
 OLD_ROOT = "postgresql"
 
@@ -51,7 +50,7 @@ class Shape:
         Raises:
             ConfigError: It is not YAML any more.
         """
-        return cls.of(read_bytes(Path(path).read_bytes(), path), resolve_env)
+        return cls.of(read_table(path), resolve_env)
 
     @classmethod
     def of(cls, root: Table, resolve_env: bool) -> Shape:

@@ -222,6 +222,16 @@ def _folder(path: str | os.PathLike[str]) -> Path:
     return Path(path).absolute().parent
 
 
+@sealed
+def read_table(path: str | os.PathLike[str]) -> Table:
+    """Return the nodes of the file at *path*, as they are written.
+
+    Raises:
+        ConfigError: It cannot be read, or is not YAML of the accepted kind.
+    """
+    return _read_file(path, os.fspath(path))[0]
+
+
 def _read_file(path: str | os.PathLike[str], name: str) -> tuple[Table, int]:
     """Return the root node of a file, and the file's mode."""
     try:
