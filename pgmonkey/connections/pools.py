@@ -161,7 +161,7 @@ class Pool(ConnectionPool[Connection]):
         began = monotonic()
         try:
             conn = self._make()
-        except Exception as error:
+        except Exception as error:  # noted, and raised again
             self._stats[self._CONNECTIONS_ERRORS] += 1
             self.last_error = error
             raise
@@ -306,7 +306,7 @@ class AsyncPool(AsyncConnectionPool[AsyncConnection]):
             if asyncio.current_task() in self._workers:
                 raise _WorkerCancelled from None
             raise
-        except Exception as error:
+        except Exception as error:  # noted, and raised again
             self._stats[self._CONNECTIONS_ERRORS] += 1
             self.last_error = error
             raise
