@@ -124,7 +124,7 @@ class AsyncConnectionHandle(_AsyncHandle):
         try:
             conn = await self._sound()
             await begin(conn, self.settings, self.connection_type)
-        except BaseException:
+        except BaseException:  # interrupts too: the next block must find it free
             await self._close()  # it may be in the middle of a transaction
             self._free.release()
             raise
@@ -292,7 +292,7 @@ class AsyncPoolHandle(_AsyncHandle):
         conn.memory.lend(current_task())
         try:
             await begin(conn, self.settings, self.connection_type)
-        except BaseException:
+        except BaseException:  # interrupts too: the slot goes back to the pool
             await self._give_back(conn, True)
             raise
         return conn

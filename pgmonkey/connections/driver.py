@@ -105,7 +105,7 @@ def open_connection(settings: Settings, connection_type: ConnectionType) -> Conn
         except psycopg.Error as error:
             conn.close()
             failure = base.configure_failure(error, settings, connection_type)
-        except BaseException:
+        except BaseException:  # interrupts too: nobody else knows of this connection
             conn.close()
             raise
     raise failure

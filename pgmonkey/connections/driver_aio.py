@@ -104,7 +104,7 @@ async def open_connection(settings: Settings, connection_type: ConnectionType) -
         except psycopg.Error as error:
             await conn.close()
             failure = base.configure_failure(error, settings, connection_type)
-        except BaseException:
+        except BaseException:  # interrupts too: nobody else knows of this connection
             await conn.close()
             raise
     raise failure

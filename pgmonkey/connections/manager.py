@@ -244,7 +244,7 @@ class PGConnectionManager:
             handle = _HANDLES[kind](settings, kind, self._forget)
             try:
                 handle.connect()
-            except BaseException as error:
+            except BaseException as error:  # whoever waits for this must be told
                 self._failed(key, future, error)
                 raise
             for gone in self._built(key, future, handle):
@@ -266,7 +266,7 @@ class PGConnectionManager:
             handle = _HANDLES[kind](settings, kind, self._forget)
             try:
                 await handle.connect()
-            except BaseException as error:
+            except BaseException as error:  # whoever waits for this must be told
                 self._failed(key, future, error)
                 raise
             await close_all(self._built(key, future, handle))

@@ -98,7 +98,7 @@ class ConnectionHandle(_SyncHandle):
         try:
             conn = self._sound()
             begin(conn, self.settings, self.connection_type)
-        except BaseException:
+        except BaseException:  # interrupts too: the next block must find it free
             self._close()  # it may be in the middle of a transaction
             self._free.release()
             raise
@@ -265,7 +265,7 @@ class PoolHandle(_SyncHandle):
         conn.memory.lend(get_ident())
         try:
             begin(conn, self.settings, self.connection_type)
-        except BaseException:
+        except BaseException:  # interrupts too: the slot goes back to the pool
             self._give_back(conn, True)
             raise
         return conn
