@@ -1,0 +1,1 @@
+"""What a configuration asks of a server, and what a live server has."""

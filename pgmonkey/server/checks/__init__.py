@@ -1,0 +1,1 @@
+"""The catalogue of checks, one module an area."""
