@@ -8,6 +8,12 @@ PGMonkeyError                 catch this for anything pgmonkey itself objects to
 |   +-- HandleBusyError       a single connection is in use by another thread or task
 +-- TransactionLostError      the connection died inside a block; nothing of the block was saved
 +-- CommitUnknownError        the connection died during COMMIT; the block may have been saved
++-- TransferError             a CSV import or export failed; what it would have done is undone
+    +-- CsvError              the file is not what it was taken for; the text has file:line
+    |   +-- ShapeError        a value does not stay what it is in the type inferred for its column
+    +-- TargetError           the table, its columns or its rules do not admit this
+    +-- RequestError          the options contradict each other or the file; also a ValueError
+    +-- RejectLimitError      more rows were bad than max_errors allows
 
 What the server or libpq objects to keeps psycopg's own class (``psycopg.OperationalError``
 for a refused login, ``psycopg_pool.PoolTimeout`` for an exhausted pool), with secrets
@@ -100,3 +106,72 @@ class CommitUnknownError(PGMonkeyError):
     """
 
     code = "PGM313"
+
+
+class TransferError(PGMonkeyError):
+    """A CSV import or export failed. Nothing was changed, unless the text says what was.
+
+    The text is ``file:line: what is wrong; what now``, with the parts that are known.
+
+    Attributes:
+        problem: What is wrong and, after a semicolon, what to do about it.
+        file: The file as the caller named it.
+        line: Of the file, counted from 1 as ``sed -n Np`` does; None for the whole file.
+    """
+
+    code = "PGM410"
+
+    def __init__(self, problem: str, *, file: str | None = None, line: int | None = None) -> None:
+        self.problem = problem
+        self.file = file
+        self.line = line
+        where = ":".join(str(part) for part in (file, line) if part is not None)
+        super().__init__(f"{where}: {problem}" if where else problem)
+
+
+class CsvError(TransferError):
+    """The file is not what it was taken for: its records, encoding, quotes or header."""
+
+    code = "PGM411"
+
+
+class ShapeError(CsvError):
+    """A value does not stay what it is in the type that was inferred for its column.
+
+    Attributes:
+        column: What the file calls it.
+        kind: The inferred type.
+        value: The text in the file.
+    """
+
+    def __init__(
+        self, column: str, kind: str, value: str, *, file: str | None = None, line: int | None
+    ) -> None:
+        self.column = column
+        self.kind = kind
+        self.value = value
+        shown = value if len(value) <= 60 else value[:60] + "..."
+        super().__init__(
+            f"column {column}: {shown!r} would not stay as it is in a column of type {kind}, "
+            f"which the beginning of the file suggests; say --types {column}=text",
+            file=file,
+            line=line,
+        )
+
+
+class TargetError(TransferError):
+    """The table, its columns or its rules do not admit what was asked."""
+
+    code = "PGM412"
+
+
+class RequestError(TransferError, ValueError):
+    """What was asked contradicts itself, or names a column which the file does not have."""
+
+    code = "PGM413"
+
+
+class RejectLimitError(TransferError):
+    """More rows were rejected than ``max_errors`` allows; nothing was loaded."""
+
+    code = "PGM414"

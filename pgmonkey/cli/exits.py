@@ -199,6 +199,36 @@ CATALOGUE = {
         "message.",
         "Check the path and its permissions.",
     ),
+    "PGM410": Explanation(
+        "an import or export failed",
+        "The message says where. Whatever it would have done is undone, unless the message "
+        "says what was kept.",
+        "Correct what it names and run the same command again.",
+    ),
+    "PGM411": Explanation(
+        "the CSV file is not what it was taken for",
+        "A record has too many or too few fields, a byte is not of the encoding, a quote is "
+        "never closed, or the header does not fit. Nothing is guessed and nothing was loaded.",
+        "The message has the file and the line, as `sed -n Np` counts; correct the line, or "
+        "say what the file is: --delimiter, --encoding, --header, --types.",
+    ),
+    "PGM412": Explanation(
+        "the table does not admit this",
+        "It does not exist, is a view, has row-level security that COPY cannot obey, or lacks "
+        "a column.",
+        "The message names it and the option or statement that helps.",
+    ),
+    "PGM413": Explanation(
+        "an import or export was asked for in a way that contradicts itself",
+        "Two options exclude each other, or one names a column which is not there.",
+        "Correct the options that the message names.",
+    ),
+    "PGM414": Explanation(
+        "more rows were bad than --max-errors allows",
+        "The import was rolled back, so the table is as before; the rejects file says what "
+        "is wrong with each row.",
+        "Correct the rows, or allow more with --max-errors.",
+    ),
     "PGM901": Explanation(
         "a bug in pgmonkey",
         "Something happened that pgmonkey does not expect.",

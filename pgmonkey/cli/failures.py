@@ -11,8 +11,16 @@ import sys
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from pgmonkey.cli.exits import BUG, INTERRUPTED, NO_CONNECTION, REFUSED, TERMINATED, USAGE
-from pgmonkey.errors import ConfigError, PGMonkeyError
+from pgmonkey.cli.exits import (
+    ANSWER_IS_NO,
+    BUG,
+    INTERRUPTED,
+    NO_CONNECTION,
+    REFUSED,
+    TERMINATED,
+    USAGE,
+)
+from pgmonkey.errors import ConfigError, PGMonkeyError, RejectLimitError, RequestError
 
 REPORT_TO = "report it with the output of the same command and -vv"
 
@@ -65,6 +73,10 @@ def explain(error: BaseException) -> Failure:
         return Failure("PGM902", "terminated", exit_code=TERMINATED)
     if isinstance(error, ConfigError):
         return Failure(error.code, str(error))
+    if isinstance(error, RequestError):
+        return Failure(error.code, str(error), exit_code=USAGE)
+    if isinstance(error, RejectLimitError):
+        return Failure(error.code, str(error), exit_code=ANSWER_IS_NO)
     if isinstance(error, PGMonkeyError):
         return Failure(error.code, str(error), exit_code=REFUSED)
     driver = sys.modules.get("psycopg")
