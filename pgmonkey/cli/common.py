@@ -36,6 +36,7 @@ class Source(NamedTuple):
     allow_sensitive_defaults: bool = False
     strict: bool = False
     ask_password: bool = False
+    copy_key: str | None = ""  # empty on a command that does not connect
 
     @property
     def path(self) -> str | None:
@@ -51,7 +52,8 @@ def load(source: Source, out: Output, *, to_connect: bool = True) -> Settings:
     Without *to_connect*, references which are not to be resolved are fine, and stay.
 
     Raises:
-        CommandError: Nothing names a configuration, or two things do.
+        CommandError: Nothing names a configuration, or two things do; or libpq would refuse
+            the client's key.
         ConfigError: The configuration is wrong.
     """
     from pgmonkey.cli.logs import attach
@@ -84,6 +86,10 @@ def load(source: Source, out: Output, *, to_connect: bool = True) -> Settings:
     if source.ask_password:
         settings = ask_password(settings)
     out.protect(settings)
+    if source.copy_key != "":
+        from pgmonkey.cli import clientkey
+
+        settings = clientkey.ready(settings, source.copy_key, out)
     return settings
 
 

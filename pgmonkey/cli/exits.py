@@ -132,9 +132,11 @@ CATALOGUE = {
     ),
     "PGM309": Explanation(
         "the client's certificate or key cannot be used",
-        "sslcert or sslkey is missing, readable by others, encrypted without sslpassword, or "
-        "names another role than user.",
-        "Check both paths, chmod 0600 the key, and compare the certificate's CN with user.",
+        "sslcert or sslkey is missing, readable by others, not readable by this user, encrypted "
+        "without sslpassword, or names another role than user.",
+        "Check both paths, chmod 0600 the key (0640 where root owns it), and compare the "
+        "certificate's CN with user. In a container, --user has to fit the key's owner, or "
+        "--copy-key auto makes a private copy of a key that can be read.",
     ),
     "PGM310": Explanation(
         "a handle was used in a state that does not allow it",

@@ -26,6 +26,7 @@ ENVIRONMENT = (
     ),
     ("PGPASSWORD", "the password, where the file names none"),
     ("PGPASSWORD_FILE", "a file that holds the password, when there is no configuration file"),
+    ("PGMONKEY_COPY_KEY", "the same as --copy-key; auto in the container image, else never"),
     ("NO_COLOR, FORCE_COLOR, TERM, CI", "decide about colour as usual; --color wins"),
 )
 

@@ -101,6 +101,14 @@ ALLOW_SENSITIVE_DEFAULTS = Option(
 )
 STRICT = Option(("--strict",), "treat warnings about the configuration as errors")
 ASK_PASSWORD = Option(("-W", "--ask-password"), "ask for the password on the terminal")
+WHEN_TO_COPY = ("auto", "always", "never")
+COPY_KEY = Option(
+    ("--copy-key",),
+    "connect with a private copy of the client's key; auto only where libpq would refuse the file",
+    "WHEN",
+    choices=WHEN_TO_COPY,
+    variable="PGMONKEY_COPY_KEY",
+)
 CONNECTION_TYPE = Option(
     ("--connection-type",), "default: the type which the file names", "TYPE", choices=TYPES
 )
@@ -108,7 +116,7 @@ CONNECTION_TYPE = Option(
 # Where the settings of a connection come from; ``common.Source`` holds their values.
 LOADING = (CONFIG, DSN, RESOLVE_ENV, ALLOW_SENSITIVE_DEFAULTS, STRICT)
 CONFIGURATION = Section("configuration", LOADING)
-CONFIGURATION_TO_CONNECT = Section("configuration", (*LOADING, ASK_PASSWORD))
+CONFIGURATION_TO_CONNECT = Section("configuration", (*LOADING, ASK_PASSWORD, COPY_KEY))
 
 # How a run speaks; ``output.Output`` holds their values.
 QUIET = Option(("-q", "--quiet"), "no notes and no warnings, errors only")

@@ -87,6 +87,10 @@ class Output:
         """Keep the secrets of *settings* out of everything said from now on."""
         self._scrubbers.append(settings.scrub)
 
+    def rename(self, path: str, name: str) -> None:
+        """Call the file *path*, which the user has never heard of, *name* from now on."""
+        self._scrubbers.append(lambda text: text.replace(path, name))
+
     def scrub(self, text: str) -> str:
         """Return *text* without any secret met so far, or that looks like one."""
         from pgmonkey.config.redaction import redact

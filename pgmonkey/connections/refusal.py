@@ -29,6 +29,7 @@ _TEXTS: tuple[tuple[str, str | int], ...] = (
     (r"could not match [0-9]+ port numbers to", "port"),
     (r"could not match [0-9]+ host names to", "hostaddr"),
     (r"definition of service .* not found|service file .* not found", "service"),
+    (r"local user with ID \d+ does not exist", "user"),
 )
 
 # libpq's variables are PG and the keyword without _, but for these.
@@ -71,6 +72,8 @@ def _hint(key: str, reason: str) -> str:
     if "could not match" in reason:
         one = "one for all hosts, or " if key == "port" else ""
         return f"give {one}one for each host, with commas between them"
+    if key == "user":
+        return "name the role to log in as; a user id without an account has no name to begin with"
     if key == "service":
         return (
             "name a [section] of ~/.pg_service.conf, of the file in PGSERVICEFILE or of the "
