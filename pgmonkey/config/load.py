@@ -316,6 +316,7 @@ def _settings(reading: Reading, name: str, flags: _Flags) -> Settings:
         options=ConnectionOptions(**values[OPTIONS]),
         marks={path: item.mark for item in reading.items for path in (item.path, item.key.path)},
         origins={item.key.path: item.origin for item in reading.items if item.origin},
+        unresolved=frozenset(item.key.path for item in reading.items if item.literal),
     )
 
 

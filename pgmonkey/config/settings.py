@@ -97,6 +97,8 @@ class Settings:
         marks: Position of every key that was given, by dotted path.
         origins: Which reference gave the value of a key, by dotted path: ``${PGHOST}`` or
             ``from_file /run/secrets/user``. Literal values are not in here.
+        unresolved: Keys, by dotted path, whose reference was kept (``keep_references``):
+            their value here is that text, or a default where text will not do.
     """
 
     name: str
@@ -109,6 +111,7 @@ class Settings:
     options: ConnectionOptions = ConnectionOptions()
     marks: Mapping[str, Mark] = field(default_factory=dict, compare=False)
     origins: Mapping[str, str] = field(default_factory=dict, compare=False)
+    unresolved: frozenset[str] = field(default=frozenset(), compare=False)
 
     def __post_init__(self) -> None:
         for section in ("connection", "sync_settings", "async_settings", "marks", "origins"):
