@@ -1,0 +1,353 @@
+"""Cut a stream of CSV into blocks that begin and end with a record, and know their lines.
+
+The server parses; here bytes are only counted. What a user calls "line 1042" is a line of
+the file as ``sed -n 1042p`` shows it, whatever lies before it: a byte order mark, lines to
+skip, a header, newlines inside quotes.
+
+``source`` opens and decompresses, ``records`` finds where a record ends, ``copying`` sends.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+from pgmonkey.errors import CsvError
+from pgmonkey.transfer.dialect import Dialect, byte_order_mark
+from pgmonkey.transfer.records import Quoting
+from pgmonkey.transfer.source import CHUNK, Source, open_source
+
+__all__ = ["BLOCK", "Block", "Reader", "blocks", "open_source", "quoting", "server_encoding"]
+
+# Bytes of a block. Below 256 KiB the work per block shows, above 4 MiB only the memory.
+BLOCK = CHUNK
+# A record longer than this is handed on in pieces, so that one of a gigabyte passes through.
+LONGEST = 2 * BLOCK
+# The record with the names has to be read as a whole; PostgreSQL has 1600 columns at most,
+# of 63 bytes.
+LONGEST_HEADER = BLOCK
+
+# What the server decodes itself, by Python's name: encodings in which every byte of ASCII
+# means itself (https://www.postgresql.org/docs/current/multibyte.html). The others, where
+# the second byte of a character may look like a delimiter (SJIS, BIG5, GBK, GB18030), and
+# those which it does not know (UTF-16, cp437, mac-roman) become UTF-8 here.
+SERVER_ENCODINGS = {
+    "utf-8": "UTF8",
+    "iso8859-1": "LATIN1",
+    "iso8859-2": "LATIN2",
+    "iso8859-3": "LATIN3",
+    "iso8859-4": "LATIN4",
+    "iso8859-5": "ISO_8859_5",
+    "iso8859-6": "ISO_8859_6",
+    "iso8859-7": "ISO_8859_7",
+    "iso8859-8": "ISO_8859_8",
+    "iso8859-9": "LATIN5",
+    "iso8859-10": "LATIN6",
+    "iso8859-13": "LATIN7",
+    "iso8859-14": "LATIN8",
+    "iso8859-15": "LATIN9",
+    "iso8859-16": "LATIN10",
+    "cp866": "WIN866",
+    "cp874": "WIN874",
+    **{f"cp{number}": f"WIN{number}" for number in range(1250, 1259)},
+    "koi8-r": "KOI8R",
+    "koi8-u": "KOI8U",
+    "euc_jp": "EUC_JP",
+    "euc_kr": "EUC_KR",
+    "gb2312": "EUC_CN",
+}
+
+
+def server_encoding(dialect: Dialect) -> str:
+    """Return the server's name for the encoding of every ``Block.data`` of a file."""
+    return SERVER_ENCODINGS.get(codecs.lookup(dialect.encoding).name, "UTF8")
+
+
+def _transcodes(dialect: Dialect) -> bool:
+    return codecs.lookup(dialect.encoding).name not in SERVER_ENCODINGS
+
+
+@lru_cache
+def quoting(dialect: Dialect) -> Quoting:
+    """Return the rule by which records of *dialect* end."""
+    return Quoting(dialect.quote.encode(), dialect.escape.encode())
+
+
+@dataclass(frozen=True)
+class Block:
+    """A piece of a file: whole records, unless one is longer than 2 MiB.
+
+    Such a record comes in pieces, each a block of its own: in the first ``more`` is true,
+    in the last ``starts`` is false, in between both are so.
+
+    Attributes:
+        data: The bytes of the file; UTF-8 where the server does not know its encoding.
+        file: Its name, for messages.
+        first_line: Of ``data``, counted in the file from 1.
+        record_line: The line where the record begins that ``data`` begins with, or goes
+            on with.
+        eol: How the file ends its records: LF, CRLF or CR.
+        starts: Whether ``data`` begins with the beginning of a record.
+        more: Whether its last record goes on in the next block.
+        dialect: Of the file.
+    """
+
+    data: bytes
+    file: str
+    first_line: int
+    record_line: int
+    eol: bytes
+    starts: bool
+    more: bool
+    dialect: Dialect
+
+    @property
+    def lines(self) -> int:
+        """The physical lines that end in it, as ``wc -l`` counts them; of a file that
+        ends them with CR alone, those."""
+        return self.data.count(self.eol[-1:])
+
+    @property
+    def server_lines(self) -> int:
+        """How far the server's count of lines moves on over this block.
+
+        It counts records, and the line ends inside quotes; of these LF where records end
+        with LF, otherwise CR (CopyReadLineText in copyfromparse.c).
+        """
+        return self.data.count(self.eol[:1])
+
+    @property
+    def wire(self) -> bytes:
+        r"""The bytes to send: ``data``, with quotes around a line that is ``\.`` alone.
+
+        Unquoted it ends the data before PostgreSQL 18, silently, whatever follows.
+        """
+        if not self.starts or b"\\." not in self.data:
+            return self.data
+        quote = self.dialect.quote.encode()
+        return b"".join(
+            record.replace(b"\\.", quote + b"\\." + quote)
+            if record.startswith(b"\\.") and record.rstrip(b"\r\n") == b"\\."
+            else record
+            for record, _ in self.records()
+        )
+
+    def records(self) -> Iterator[tuple[bytes, int]]:
+        """Yield every record with its line end, and the line of the file where it begins.
+
+        A piece of a long record is yielded as one.
+        """
+        data, end, first_end = self.data, self.eol[-1:], quoting(self.dialect).first_end
+        line, at = self.first_line, 0
+        if not self.starts:
+            yield data, self.record_line
+            return
+        while at < len(data):
+            stop = first_end(data, end, at) or len(data)
+            yield data[at:stop], line
+            line += data.count(end, at, stop)
+            at = stop
+
+
+def blocks(source: Source, dialect: Dialect, *, size: int = BLOCK) -> Iterator[Block]:
+    """Yield the data of *source* in blocks of about *size* bytes, without its header.
+
+    Raises:
+        CsvError: A byte is not of the encoding, or the header cannot be read.
+        OSError: The system could not read.
+    """
+    return Reader(source, dialect, size=size).blocks()
+
+
+class Reader:
+    """Reads one file: past the lines to skip and the header, then block after block.
+
+    Attributes:
+        eol: How its records end; LF where there is none.
+        header: The names in its header, or None where the dialect has none.
+        header_line: The line where the header is.
+    """
+
+    def __init__(self, source: Source, dialect: Dialect, *, size: int = BLOCK) -> None:
+        self.source = source
+        self.dialect = dialect
+        self.header: list[str] | None = None
+        self._quoting = quoting(dialect)
+        self._size = size
+        self._chunks = self._transcoded() if _transcodes(dialect) else self._raw()
+        self._ended = False
+        self._buffer = b""
+        self._line = 1
+        self._skip_lines(dialect.skip_lines)
+        self.header_line = self._line
+        self.eol, first = self._find_first_end()
+        if dialect.header:
+            self._take_header(first)
+
+    def blocks(self) -> Iterator[Block]:
+        """Yield every block, once."""
+        starts, inside, record_line = True, False, self._line
+        wanted = self._size
+        while True:
+            self._fill(wanted)
+            data = self._buffer
+            if not data:
+                return
+            cut, more = self._cut(starts, inside), False
+            if not cut:
+                if self._ended:
+                    cut = len(data)
+                elif starts and (len(data) < LONGEST or not self._quoting.doubled):
+                    wanted = 2 * len(data)
+                    if self._quoting.doubled:
+                        wanted = min(wanted, LONGEST)
+                    continue
+                else:
+                    cut, more = len(data), True
+            wanted = self._size
+            data, self._buffer = data[:cut], data[cut:]
+            yield Block(
+                data,
+                self.source.name,
+                self._line,
+                record_line,
+                self.eol,
+                starts,
+                more,
+                self.dialect,
+            )
+            self._line += data.count(self.eol[-1:])
+            inside = more and self._quoting.inside_at_end(data, inside)
+            starts = not more
+            if starts:
+                record_line = self._line
+
+    def _cut(self, starts: bool, inside: bool) -> int:
+        """Return where to cut the buffer, or 0 where no record ends in it."""
+        end = self.eol[-1:]
+        if not starts:
+            return self._quoting.first_end(self._buffer, end, inside=inside)
+        return len(self._buffer) if self._ended else self._quoting.last_end(self._buffer, end)
+
+    def _fill(self, wanted: int) -> None:
+        """Read until there are *wanted* bytes, or no more."""
+        parts, have = [self._buffer], len(self._buffer)
+        while have < wanted and not self._ended:
+            chunk = next(self._chunks, b"")
+            self._ended = not chunk
+            parts.append(chunk)
+            have += len(chunk)
+        if len(parts) > 1:
+            self._buffer = b"".join(parts)
+
+    def _skip_lines(self, count: int) -> None:
+        for done in range(count):
+            self._fill(1)
+            while not (found := re.search(rb"\r\n|\n|\r(?=.)", self._buffer, re.DOTALL)):
+                if self._ended:
+                    raise CsvError(
+                        f"it has {done + bool(self._buffer)} lines, and {count} are to be skipped",
+                        file=self.source.name,
+                    )
+                self._fill(len(self._buffer) + CHUNK)
+            self._buffer = self._buffer[found.end() :]
+            self._line += 1
+
+    def _find_first_end(self) -> tuple[bytes, int]:
+        """Return how the first record ends, and the offset after it."""
+        wanted = 1
+        while True:
+            self._fill(wanted)
+            data, first_end = self._buffer, self._quoting.first_end
+            lf, cr = first_end(data, b"\n"), first_end(data, b"\r")
+            at = min(lf, cr) or lf or cr
+            if at and at == lf:
+                return b"\n", lf
+            # A CR at the very end may be half a CRLF.
+            if at and (at < len(data) or self._ended):
+                return (b"\r\n", at + 1) if data[at : at + 1] == b"\n" else (b"\r", at)
+            if self._ended:
+                return b"\n", len(data)
+            wanted = 2 * len(data)
+            if wanted > LONGEST:
+                # Too long to wait for; how some line inside it ends is the best guess.
+                inner = re.search(rb"\r\n|\n|\r", data)
+                return inner[0] if inner else b"\n", len(data)
+
+    def _take_header(self, stop: int) -> None:
+        import csv
+        import io
+
+        end = self.eol[-1:]
+        open_quote = self._buffer and not self._quoting.first_end(self._buffer[:stop] + end, end)
+        if open_quote or stop > LONGEST_HEADER:
+            raise CsvError(
+                "a quote is opened in the header and never closed"
+                if open_quote
+                else "the header goes on for more than a megabyte; is this a CSV file?",
+                file=self.source.name,
+                line=self._line,
+            )
+        raw, self._buffer = self._buffer[:stop], self._buffer[stop:]
+        self._line += raw.count(end)
+        codec = "utf-8" if _transcodes(self.dialect) else self.dialect.encoding
+        try:
+            text = raw.decode(codec)
+        except UnicodeDecodeError as error:
+            raise self._undecodable(error, self.header_line) from error
+        doubled = self._quoting.doubled
+        rows = csv.reader(
+            io.StringIO(text, newline=""),
+            delimiter=self.dialect.delimiter,
+            quotechar=self.dialect.quote,
+            doublequote=doubled,
+            escapechar=None if doubled else self.dialect.escape,
+        )
+        try:
+            self.header = next(rows, [])
+        except csv.Error as error:
+            raise CsvError(
+                f"the header cannot be read: {error}", file=self.source.name, line=self.header_line
+            ) from error
+
+    def _raw(self) -> Iterator[bytes]:
+        found = byte_order_mark(self.source.peek(4))
+        if found:
+            length, encoding = found
+            if encoding != codecs.lookup(self.dialect.encoding).name:
+                raise CsvError(
+                    f"it begins with the byte order mark of {encoding}, and is to be read as"
+                    f" {self.dialect.encoding}; say --encoding {encoding}",
+                    file=self.source.name,
+                    line=1,
+                )
+            self.source.read(length)
+        yield from self.source
+
+    def _transcoded(self) -> Iterator[bytes]:
+        decoder = codecs.getincrementaldecoder(self.dialect.encoding)("strict")
+        line, final = 1, False
+        chunks = self._raw()
+        while not final:
+            chunk = next(chunks, b"")
+            final = not chunk
+            try:
+                text = decoder.decode(chunk, final)
+            except UnicodeDecodeError as error:
+                raise self._undecodable(error, line) from error
+            line += text.count("\n")
+            if text:
+                yield text.encode()
+
+    def _undecodable(self, error: UnicodeDecodeError, line: int) -> CsvError:
+        good = error.object[: error.start].decode(error.encoding, "replace")
+        wrong = " ".join(f"0x{byte:02x}" for byte in error.object[error.start : error.end][:4])
+        return CsvError(
+            f"{wrong} is not valid {self.dialect.encoding}; nothing was imported, say --encoding"
+            " if it is another",
+            file=self.source.name,
+            line=line + good.count("\n"),
+        )
