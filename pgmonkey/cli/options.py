@@ -25,7 +25,9 @@ class Option(NamedTuple):
         default: The value when the option is not given.
         variable: The environment variable that stands in for it.
         counted: A switch that may be repeated; its value is how often it was given.
-        many: An argument which may be given any number of times.
+        many: It may be given any number of times; its value is a tuple.
+        beside: The option whose latest value this one belongs to: ``-O`` is the file of
+            the ``--format`` before it. Its value has pairs of both.
     """
 
     flags: tuple[str, ...]
@@ -37,6 +39,7 @@ class Option(NamedTuple):
     variable: str = ""
     counted: bool = False
     many: bool = False
+    beside: str = ""
 
     @property
     def name(self) -> str:
@@ -138,12 +141,23 @@ PROGRESS = Option(
     default="auto",
 )
 JSON = Option(("--json",), "the same as --format json")
+OUTPUT_FILE = Option(
+    ("-O", "--output"),
+    "write the format named before to this file, not to standard output",
+    "FILE",
+    convert=not_empty,
+    many=True,
+    beside="format",
+)
 HELP = Option(("-h", "--help"), "this text")
 SPEAKING = (VERBOSE, QUIET, COLOR, HELP)
 
 
-def output(*formats: str, live: bool = False) -> Section:
-    """Return the output options of a command which can answer in *formats*."""
+def output(*formats: str, live: bool = False, several: bool = False) -> Section:
+    """Return the output options of a command which can answer in *formats*.
+
+    With *several*, it can answer in many of them at once, into files.
+    """
     chosen: tuple[Option, ...] = ()
     if formats:
         what = Option(
@@ -152,6 +166,8 @@ def output(*formats: str, live: bool = False) -> Section:
             "FORMAT",
             choices=formats,
             default=formats[0],
+            many=several,
         )
         chosen = (what, JSON) if "json" in formats else (what,)
+        chosen = (what, OUTPUT_FILE, *chosen[1:]) if several else chosen
     return Section("output", (*chosen, *((PROGRESS,) if live else ()), *SPEAKING))

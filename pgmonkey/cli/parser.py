@@ -50,8 +50,11 @@ def parse(command: Command, words: list[str]) -> dict[str, Any]:
         raise usage_error(f"unexpected argument {word!r}{hint}", command=command.name)
     values = vars(namespace)
     for option in command.options:
-        if option.positional and option.many:
-            values[option.name] = tuple(values[option.name])
+        if option.many and not option.beside:
+            values[option.name] = tuple(values[option.name] or ())
+    for option in command.options:
+        if option.beside:
+            _separate(command, option, values)
     if values.pop("json", False):
         if values["format"] not in ("json", command_default(command, "format")):
             raise usage_error(
@@ -66,6 +69,49 @@ def parse(command: Command, words: list[str]) -> dict[str, Any]:
 def command_default(command: Command, name: str) -> object:
     """Return the default of the option called *name*."""
     return next(option.default for option in command.options if option.name == name)
+
+
+def _separate(command: Command, option: Option, values: dict[str, Any]) -> None:
+    """Leave in *values* the one format for standard output, and those that go to files.
+
+    ``--format json --format sarif -O found.sarif`` is json on standard output and sarif in
+    a file; with every format in a file, standard output has the default one.
+    """
+    default = command_default(command, option.beside)
+    named = [*values[option.beside], *(["json"] if values.pop("json", False) else [])]
+    files: list[tuple[object, object]] = []
+    taken: set[int] = set()
+    for index, path in values[option.name] or ():
+        index = max(index, 0)  # -O before any --format means the first one
+        taken.add(index)
+        files.append((named[index] if named else default, path))
+    left = list(dict.fromkeys(name for i, name in enumerate(named) if i not in taken))
+    if len(left) > 1:
+        raise usage_error(
+            f"standard output takes one format, not {' and '.join(left)}; "
+            f"write -O FILE after --format {left[-1]}",
+            code="PGM102",
+            command=command.name,
+        )
+    values[option.beside] = left[0] if left else default
+    values[option.name] = tuple(files)
+
+
+class _Beside(argparse.Action):
+    """Keep each value with the position of the latest value of another option."""
+
+    beside = ""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        pairs = getattr(namespace, self.dest) or []
+        seen = getattr(namespace, self.beside) or []
+        setattr(namespace, self.dest, [*pairs, (len(seen) - 1, values)])
 
 
 class _Parser(argparse.ArgumentParser):
@@ -88,6 +134,16 @@ class _Parser(argparse.ArgumentParser):
             self.add_argument(*option.flags, dest=option.name, action="count", default=0)
         elif option.metavar is None:
             self.add_argument(*option.flags, dest=option.name, action="store_true")
+        elif option.many:
+            action = self.add_argument(
+                *option.flags,
+                dest=option.name,
+                metavar=option.metavar,
+                action=_Beside if option.beside else "append",
+                type=_converter(option),
+            )
+            if isinstance(action, _Beside):
+                action.beside = option.beside
         else:
             self.add_argument(
                 *option.flags,

@@ -6,7 +6,7 @@ import pytest
 
 from pgmonkey.cli.commands import Command, find
 from pgmonkey.cli.failures import CommandError
-from pgmonkey.cli.options import seconds, server_version
+from pgmonkey.cli.options import Option, Section, output, seconds, server_version
 from pgmonkey.cli.parser import parse
 
 
@@ -106,3 +106,47 @@ def test_number_of_seconds_must_be_above_zero_and_finite(text: str):
 
 def test_fraction_of_a_second_is_a_number_of_seconds():
     assert seconds("0.5") == 0.5
+
+
+SEVERAL = Command(
+    "report",
+    "report:report",
+    "Report",
+    (),
+    (
+        Section("what", (Option(("--only",), "one of them", "ID", many=True),)),
+        output("table", "json", "sarif", several=True),
+    ),
+    {},
+)
+
+
+@pytest.mark.parametrize(
+    ("words", "format", "files"),
+    [
+        ("", "table", ()),
+        ("--json", "json", ()),
+        ("--format json", "json", ()),
+        ("--format json -O a", "table", (("json", "a"),)),
+        ("-O a --format json", "table", (("json", "a"),)),
+        ("-O a", "table", (("table", "a"),)),
+        ("--format json --format sarif -O a", "json", (("sarif", "a"),)),
+        ("--json --format sarif --output a", "json", (("sarif", "a"),)),
+        ("--format sarif -O a --format json -O b", "table", (("sarif", "a"), ("json", "b"))),
+        ("--format sarif -O a -O b", "table", (("sarif", "a"), ("sarif", "b"))),
+        ("--format table --format json -O b", "table", (("json", "b"),)),
+    ],
+)
+def test_each_file_takes_the_format_named_before_it(words: str, format: str, files: object):
+    values = parse(SEVERAL, words.split())
+    assert (values["format"], values["output"]) == (format, files)
+
+
+def test_two_formats_on_standard_output_are_refused():
+    with pytest.raises(CommandError, match="write -O FILE after --format sarif"):
+        parse(SEVERAL, ["--format", "json", "--format", "sarif"])
+
+
+def test_option_that_may_be_repeated_gives_every_value():
+    assert parse(SEVERAL, ["--only", "a", "--only", "b"])["only"] == ("a", "b")
+    assert parse(SEVERAL, [])["only"] == ()
