@@ -46,6 +46,7 @@ def pytest_configure(config: pytest.Config) -> None:
     # Asked to end, by `timeout` or a cancelled job, the run ends as by Ctrl-C: servers stop.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     config.addinivalue_line("markers", "integration: needs a PostgreSQL server")
+    config.addinivalue_line("markers", "image: needs a container engine, and builds our image")
     try:
         config.stash[WISH] = Wish.of(
             os.environ, config.getoption("--provider"), config.getoption("--pg")
@@ -59,10 +60,11 @@ def pytest_report_header() -> str:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    unit = Path(__file__).parent / "unit"
+    here = Path(__file__).parent
     for item in items:
-        if unit not in item.path.parents:
-            item.add_marker("integration")
+        folder = item.path.relative_to(here).parts[0]
+        if folder != "unit":
+            item.add_marker("image" if folder == "image" else "integration")
 
 
 def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Item]) -> list[str]:

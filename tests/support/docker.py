@@ -145,6 +145,9 @@ class Container:
         self.hostaddr = (
             None if published_here else socket.gethostbyname(container.get_container_host_ip())
         )
+        # Where other containers of the same engine find it; always on the port of the image.
+        networks = wrapped.attrs["NetworkSettings"]["Networks"]
+        self.neighbour = str(next(iter(networks.values()))["IPAddress"])
         self._stopped = False
 
     def log(self) -> str:

@@ -125,6 +125,11 @@ def test_message_names_user_and_place_and_the_hint_names_the_line_of_the_passwor
             "from 1 to 65535",
         ),
         (
+            "local user with ID 12345 does not exist",
+            "PGUSER: local user with ID 12345 does not exist",
+            "name the role to log in as",
+        ),
+        (
             'definition of service "nosvc" not found',
             'PGSERVICE: definition of service "nosvc" not found',
             "~/.pg_service.conf",
