@@ -19,10 +19,14 @@ from pgmonkey.cli.options import (
     TYPES,
     Option,
     Section,
+    count,
+    count_or_none,
+    network,
     not_empty,
     output,
     seconds,
     server_version,
+    share,
 )
 
 
@@ -232,6 +236,93 @@ COMMANDS = (
             ),
             CONFIGURATION,
             output(),
+        ),
+        {},
+    ),
+    Command(
+        "pgserverconfig",
+        "pgserverconfig:serverconfig",
+        "Print what a server needs in postgresql.conf and pg_hba.conf to serve this client",
+        (
+            "pgmonkey pgserverconfig --filepath config.yaml",
+            "pgmonkey pgserverconfig -c config.yaml --client-address 10.1.0.0/16",
+            "pgmonkey pgserverconfig -c config.yaml --processes 4 --replicas 3 --surge 1/3",
+            "pgmonkey pgserverconfig -c config.yaml --emit pg_hba.conf",
+        ),
+        (
+            Section(
+                "the client",
+                (
+                    Option(
+                        ("--client-address",),
+                        "where the client comes from; may be repeated; "
+                        "default: beside its server, which is an assumption",
+                        "CIDR",
+                        convert=network,
+                        many=True,
+                    ),
+                    Option(
+                        ("--processes",),
+                        "programs on each replica, such as gunicorn's workers; default: 1",
+                        "N",
+                        convert=count,
+                        default=1,
+                    ),
+                    Option(
+                        ("--replicas",),
+                        "machines, containers or pods; default: 1",
+                        "N",
+                        convert=count,
+                        default=1,
+                    ),
+                    Option(
+                        ("--surge",),
+                        "share of the replicas that a roll-out adds, such as 1/3 or 25%; "
+                        "default: 0",
+                        "SHARE",
+                        convert=share,
+                        default=0,
+                    ),
+                    Option(
+                        ("--extra",),
+                        "connections of others: migrations, cron, people; default: 0",
+                        "N",
+                        convert=count_or_none,
+                        default=0,
+                    ),
+                ),
+            ),
+            Section(
+                "what to print",
+                (
+                    Option(
+                        ("--hba-method",),
+                        "what stands for a password; default: scram-sha-256",
+                        "METHOD",
+                        choices=("scram-sha-256", "md5"),
+                        default="scram-sha-256",
+                    ),
+                    Option(
+                        ("--least-privilege",),
+                        "first the rules for this database and role alone",
+                    ),
+                    Option(("--harden",), "what a careful administrator sets besides"),
+                    Option(
+                        ("--server-version",),
+                        "the server's version, such as 15; default: the newest",
+                        "N",
+                        convert=server_version,
+                    ),
+                    Option(
+                        ("--emit",),
+                        "the lines of one file, or the statements, and nothing else",
+                        "FILE",
+                        choices=("postgresql.conf", "pg_hba.conf", "alter-system"),
+                    ),
+                ),
+            ),
+            CONFIGURATION,
+            output("text", "json", "markdown"),
         ),
         {},
     ),

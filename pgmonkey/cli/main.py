@@ -97,7 +97,7 @@ class _Run:
             failure = explain(error)
             self.out.traceback(error)
             self.out.error(failure)
-            if self.out.format != "table" and not self.out.answered:
+            if self.out.format not in ("table", "text") and not self.out.answered:
                 from pgmonkey.cli.render import Report, render
 
                 name = self.command.name if self.command else "pgmonkey"

@@ -85,6 +85,42 @@ def server_version(text: str) -> int:
     return int(major) * 10000 + int(minor or "0")
 
 
+def count(text: str) -> int:
+    """Return *text* as a whole number from 1 to a million."""
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 1_000_000):
+        raise ValueError(f"{text!r} is not a whole number from 1 on")
+    return int(text)
+
+
+def count_or_none(text: str) -> int:
+    """Return *text* as a whole number from 0 to a million."""
+    return 0 if text == "0" else count(text)
+
+
+def share(text: str) -> object:
+    """Return ``1/3``, ``0.5`` or ``50%`` as a fraction from 0 to 100."""
+    from fractions import Fraction
+
+    number, percent = text.removesuffix("%"), 100 if text.endswith("%") else 1
+    try:
+        value = Fraction(number) / percent
+    except (ValueError, ZeroDivisionError):
+        value = Fraction(-1)
+    if not 0 <= value <= 100:
+        raise ValueError(f"{text!r} is not a share such as 1/3, 0.5 or 50%")
+    return value
+
+
+def network(text: str) -> object:
+    """Return ``10.0.0.0/8`` or a single address as a network; bits outside of the mask go."""
+    import ipaddress
+
+    try:
+        return ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        raise ValueError(f"{text!r} is not an address or a network such as 10.0.0.0/8") from None
+
+
 CONFIG_FLAGS = ("-c", "--config", "--connconfig", "--filepath")
 CONFIG = Option(
     CONFIG_FLAGS,

@@ -33,8 +33,8 @@ def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("line", "offered"),
     [
-        (["pgmonkey", ""], ["pgconfig", "completion", "help"]),
-        (["pgmonkey", "pg"], ["pgconfig"]),
+        (["pgmonkey", ""], list(dict.fromkeys(c.name.split()[0] for c in COMMANDS))),
+        (["pgmonkey", "pgc"], ["pgconfig"]),
         (["pgmonkey", "--v"], ["--version"]),
         (["pgmonkey", "pgconfig", "ge"], ["generate-code"]),
         (["pgmonkey", "pgconfig", "test", "--conn"], ["--connection-type", "--connconfig"]),
