@@ -193,7 +193,7 @@ CATALOGUE = {
     "PGM402": Explanation(
         "the file exists already",
         "Nothing is overwritten unless that was asked for.",
-        "Choose another name, or add --force.",
+        "Choose another name, or add --force, for an export --overwrite.",
     ),
     "PGM403": Explanation(
         "a file could not be read or written",

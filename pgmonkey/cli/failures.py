@@ -90,7 +90,9 @@ def explain(error: BaseException) -> Failure:
         )
     if driver is not None and isinstance(error, driver.Error):
         state = f" (SQLSTATE {error.sqlstate})" if error.sqlstate else ""
-        return Failure("PGM401", f"{_one_line(error)}{state}", exit_code=REFUSED)
+        # Below the message libpq draws the place in the statement, which one line cannot show.
+        text = " ".join(str(error).partition("\nLINE ")[0].split())
+        return Failure("PGM401", f"{text}{state}", exit_code=REFUSED)
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         return Failure("PGM403", f"{where}{error.strerror or error}", exit_code=REFUSED)

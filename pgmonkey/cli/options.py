@@ -70,11 +70,39 @@ def seconds(text: str) -> float:
     return value
 
 
+def rows(text: str) -> int:
+    """Return *text* as a number of rows above zero; ``10_000`` is one too."""
+    plain = text.replace("_", "")
+    if not (plain.isascii() and plain.isdigit() and 0 < int(plain[:19]) < 1 << 62):
+        raise ValueError(f"{text!r} is not a whole number above 0")
+    return int(plain)
+
+
 def not_empty(text: str) -> str:
     """Return *text*, unless a variable on the command line turned out to be unset."""
     if not text:
         raise ValueError("the value is empty; is the variable set?")
     return text
+
+
+def character(text: str) -> str:
+    """Return the one character that *text* is; ``\\t`` and ``tab`` are a tab."""
+    char = {"\\t": "\t", "tab": "\t"}.get(text.lower(), text)
+    if len(char) != 1 or not char.isascii() or char in '\r\n"':
+        raise ValueError(f"{text!r} is not one ASCII character; a tab is '\\t'")
+    return char
+
+
+def column_names(text: str) -> object:
+    """Return the names in a list such as ``id,"Full Name"``, quotes kept."""
+    from pgmonkey.transfer.selection import names
+
+    return names(text)
+
+
+def quoted_columns(text: str) -> object:
+    """Return the same, or ``*`` for every column."""
+    return ("*",) if text.strip() == "*" else column_names(text)
 
 
 def server_version(text: str) -> int:

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from urllib.parse import quote
 
+import psycopg
 import pytest
 
 from pgmonkey.cli.commands import COMMANDS, EXAMPLES, GROUPS
@@ -40,6 +41,8 @@ def folder(config_file: Path, tmp_path: Path) -> Path:
 @pytest.mark.parametrize("example", ALL)
 def test_example_runs_as_printed(example: str, folder: Path, database: Database):
     args = database.dsn_args()
+    with psycopg.connect(**args) as conn:
+        conn.execute("CREATE TABLE item (name text)")
     url = (
         f"postgresql://{args['user']}@{args['host']}:{args['port']}/{args['dbname']}"
         f"?sslmode={args['sslmode']}&sslrootcert={quote(args['sslrootcert'])}"
@@ -64,7 +67,8 @@ def test_example_runs_as_printed(example: str, folder: Path, database: Database)
     assert done.returncode == 0, done.stderr
     assert "error[" not in done.stderr
     made = [path for path in folder.iterdir() if path.name != "config.yaml"]
-    assert len(made) == (1 if ">" in example or "new.yaml" in example else 0)
+    writes = any(word in example for word in (">", "new.yaml", "pgexport --table"))
+    assert len(made) == writes + ("--manifest" in example)
     for path in made:
         assert path.stat().st_size > 0
         if path.suffix == ".py":

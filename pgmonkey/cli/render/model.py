@@ -7,9 +7,12 @@ text is not scrubbed again, since replacing inside JSON or XML could break it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pgmonkey.cli.failures import Failure
+
+if TYPE_CHECKING:
+    from pgmonkey.transfer.exporter import Exported
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,8 @@ class Report:
 
     command: str
     exit_code: int
-    results: tuple[TypeResult, ...] | tuple[Finding, ...] | tuple[Value, ...] = ()
+    results: (
+        tuple[TypeResult, ...] | tuple[Finding, ...] | tuple[Value, ...] | tuple[Exported, ...]
+    ) = ()
     server: Server | None = None
     error: Failure | None = None
