@@ -30,7 +30,7 @@ class CertificateDetails:
 
     Attributes:
         subject, issuer: In the manner of ``CN=app, O=Company``.
-        common_name: The last common name of the subject, which libpq and the server use.
+        common_name: The first common name of the subject: the one that libpq and the server look at.
         dns_names, ip_names: Of the subject alternative names.
     """
 
@@ -93,7 +93,7 @@ def _read(data: bytes) -> CertificateDetails:
     return CertificateDetails(
         _text(names),
         _text(list(_names(issuer))),
-        common[-1] if common else None,
+        common[0] if common else None,
         begins,
         ends,
         tuple(dns),

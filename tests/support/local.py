@@ -156,7 +156,8 @@ class Process:
         self._run([initdb, "-D", self._data, "-U", SUPERUSER, f"--pwfile={pwfile}", *options])
         for name, content in setup.files().items():
             self._place(f"data/{name}", content)
-        conf = setup.conf(listen_addresses="127.0.0.1", unix_socket_directories=str(self._home))
+        # Where the machine has no IPv6 the server says so in its log, and starts.
+        conf = setup.conf(listen_addresses="127.0.0.1,::1", unix_socket_directories=str(self._home))
         # postgresql.auto.conf is ALTER SYSTEM's; a file of our own is easier to read than an append
         self._place("data/settings.conf", conf.encode())
         with (self._data / "postgresql.conf").open("a") as f:

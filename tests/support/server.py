@@ -104,6 +104,16 @@ class PgServer:
         with psycopg.connect(**args, autocommit=True) as conn:
             yield conn
 
+    @property
+    def socket_folder(self) -> str | None:
+        """The folder of its Unix-domain socket; None where that is on another machine."""
+        if self.provider == "docker":
+            return None
+        with self.admin() as conn:
+            row = conn.execute("SHOW unix_socket_directories").fetchone()
+        assert row is not None
+        return str(row[0])
+
     def log(self) -> str:
         """Return everything the server has logged since its start."""
         return self._running.log()
@@ -129,15 +139,18 @@ class PgServer:
             until(lambda: conn.execute(sql.SQL("SELECT 1 ") + where, [value]).fetchone() is None)
 
     @contextmanager
-    def hba(self, rules: str | Sequence[str]) -> Iterator[None]:
+    def hba(self, rules: str | Sequence[str], *, socket: bool = False) -> Iterator[None]:
         """Have *rules* decide about logins, after the harness' own way in, until the end.
+
+        Args:
+            socket: Have them decide about the Unix-domain socket, too.
 
         Raises:
             ValueError: The server does not understand a line.
         """
         lines = rules.splitlines() if isinstance(rules, str) else rules
         try:
-            self._write_hba(hba([line for line in lines if line.strip()]))
+            self._write_hba(hba([line for line in lines if line.strip()], socket=not socket))
             yield
         finally:
             self._write_hba(hba())

@@ -106,14 +106,18 @@ def certificate(name: str) -> dict[str, str]:
     return {"ssl_cert_file": f"{name}.crt", "ssl_key_file": f"{name}.key"}
 
 
-def hba(rules: Sequence[str] = ("host all all all scram-sha-256",)) -> tuple[str, ...]:
+def hba(
+    rules: Sequence[str] = ("host all all all scram-sha-256",), *, socket: bool = True
+) -> tuple[str, ...]:
     """Return the lines of pg_hba.conf: the harness' own way in, then *rules*.
+
+    Without *socket*, what they say of the Unix-domain socket counts, too.
 
     The first line that matches decides, so no rule can lock the harness out. The socket
     is for the container's init scripts; elsewhere it lies in a folder nobody else enters.
     """
     return (
-        "local all all trust",
+        *(("local all all trust",) if socket else ()),
         f"host all {SUPERUSER} all scram-sha-256",
         *rules,
     )
