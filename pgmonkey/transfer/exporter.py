@@ -90,7 +90,7 @@ def export_csv(
         compression: ``auto`` goes by the file's suffix.
         split_rows: Rows for each of several files, ``name-0001.csv`` and so on, each with
             the header; None for one file.
-        jobs: Connections at most. Further ones are opened by *connect* in forked
+        jobs: Connections at most. Further ones are opened by *connect*, idle, in forked
             processes, and see the same snapshot; the rows keep their order.
         manifest: Whether to write ``<file>.manifest.json``, which an import verifies.
         overwrite: Whether to replace existing files.

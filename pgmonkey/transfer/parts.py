@@ -21,6 +21,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
+import psycopg
+
 from pgmonkey.errors import TransferError
 
 if TYPE_CHECKING:
@@ -134,6 +136,8 @@ class Crew:
         told: dict[str, Any] = json.loads(said)
         if "errno" in told:
             raise OSError(told["errno"], told["error"], told["file"])
+        if "state" in told:
+            raise _server_error(told["state"], told["error"])
         if "error" in told:
             raise TransferError(told["error"])
         self._rows += told["rows"]
@@ -168,6 +172,8 @@ class Crew:
                 told = {"errno": error.errno, "error": error.strerror, "file": error.filename}
             except _ParentGone:
                 os._exit(code)
+            except psycopg.Error as error:
+                told = {"state": error.sqlstate, "error": str(error)}
             except Exception as error:  # told to the parent, which is who raises
                 told = {"error": " ".join(str(error).split()) or type(error).__name__}
             os.write(tell, json.dumps(told).encode())
@@ -179,6 +185,16 @@ class Crew:
             _COUNTS.pack_into(self._counts, number * _COUNTS.size, rows, size)
 
         return count
+
+
+def _server_error(state: str | None, text: str) -> psycopg.Error:
+    """Return the exception that a child met; without SQLSTATE, it lost its connection."""
+    if state is None:
+        return psycopg.OperationalError(text)
+    try:
+        return psycopg.errors.lookup(state)(text)
+    except KeyError:
+        return psycopg.DatabaseError(f"{text} (SQLSTATE {state})")
 
 
 def _parent_gone() -> None:

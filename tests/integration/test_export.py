@@ -131,14 +131,22 @@ def test_compressed_parts_are_one_compressed_file(conn, database, tmp_path):
     assert (entry.rows, entry.bytes) == (60_000, done.bytes)
 
 
-def test_failure_in_one_of_several_processes_leaves_nothing(conn, database, tmp_path):
+def test_failure_in_one_of_several_processes_is_raised_and_leaves_nothing(conn, database, tmp_path):
     make_large(conn)
 
     def refused() -> psycopg.Connection[Any]:
-        raise psycopg.OperationalError("too many connections for role")
+        return psycopg.connect(**database.dsn_args(password="wrong"))
 
-    with pytest.raises(TransferError, match="too many connections for role"):
-        export_csv(conn, tmp_path / "o.csv", table="large", jobs=2, connect=refused)
+    def interrupted() -> psycopg.Connection[Any]:
+        other = psycopg.connect(**database.dsn_args(), autocommit=True)
+        other.execute("SET statement_timeout = 1")
+        return other
+
+    where = {"table": "large", "jobs": 2, "where": "pg_sleep(0.001) IS NOT NULL"}
+    with pytest.raises(TransferError, match="password authentication failed"):
+        export_csv(conn, tmp_path / "o.csv", connect=refused, **where)
+    with pytest.raises(psycopg.errors.QueryCanceled, match="statement timeout"):
+        export_csv(conn, tmp_path / "o.csv", connect=interrupted, **where)
     assert list(tmp_path.iterdir()) == []
     assert conn.execute("SELECT 1").fetchone() == (1,)
 
