@@ -1,0 +1,174 @@
+"""scripts/bulk_export and scripts/bulk_import: many tables or files, and an honest summary."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+import yaml
+
+from support.cli import LIMIT
+from support.server import Database, PgServer
+from support.wait import until
+
+SCRIPTS = Path(__file__).parent.parent.parent / "scripts"
+APP = "bulk under test"
+
+
+@pytest.fixture
+def folder(config_dict: dict[str, Any], database: Database, tmp_path: Path) -> Path:
+    """A folder with a config.yaml and a pgmonkey command; three tables in the database."""
+    config_dict["connection_settings"]["application_name"] = APP
+    config = tmp_path / "config.yaml"
+    config.touch(mode=0o600)
+    config.write_text(yaml.safe_dump(config_dict))
+    tool = tmp_path / "pgmonkey"
+    tool.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m pgmonkey "$@"\n')
+    tool.chmod(0o755)
+    with psycopg.connect(**database.dsn_args()) as conn:
+        conn.execute(
+            """
+            CREATE TABLE item (id int, name text);
+            INSERT INTO item VALUES (1, 'lamp'), (2, NULL);
+            CREATE SCHEMA shop;
+            CREATE TABLE shop.item (id int);
+            CREATE TABLE shop."Odd ""name""/x" (id int);
+            INSERT INTO shop.item VALUES (3);
+            """
+        )
+    return tmp_path
+
+
+def environ(folder: Path) -> dict[str, str]:
+    path = f"{folder}{os.pathsep}{os.environ['PATH']}"
+    return {**os.environ, "PATH": path, "PYTHONPATH": os.pathsep.join(sys.path)}
+
+
+def bulk(script: str, *words: str | Path, folder: Path, stdin: str = "") -> tuple[int, list[str]]:
+    """Run a script in *folder*; return its exit code and the lines it said."""
+    done = subprocess.run(
+        [SCRIPTS / script, *words],
+        cwd=folder,
+        env=environ(folder),
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+        check=False,
+    )
+    assert done.stdout == ""
+    return done.returncode, done.stderr.splitlines()
+
+
+def test_every_named_table_is_exported(folder):
+    code, said = bulk(
+        *("bulk_export", "-c", "config.yaml", "-d", "out", "public.item", "shop.item"),
+        folder=folder,
+    )
+    assert (code, said[-1]) == (0, "2 tables: 2 done, 0 failed, 0 not tried"), said
+    assert sorted(line.split(":")[0] for line in said[:-1]) == [
+        "ok    public.item",
+        "ok    shop.item",
+    ]
+    assert (folder / "out" / "item.csv").read_text() == "id,name\n1,lamp\n2,\n"
+    assert (folder / "out" / "shop.item.csv").read_text() == "id\n3\n"
+
+
+def test_whole_schema_is_exported_with_options_for_each(folder):
+    code, said = bulk(
+        *("bulk_export", "-c", "config.yaml", "-d", "out", "--schema", "shop", "-q"),
+        *("--suffix", ".csv.gz", "--", "--manifest"),
+        folder=folder,
+    )
+    assert (code, said) == (0, [])
+    assert sorted(path.name for path in (folder / "out").iterdir()) == [
+        'shop.Odd "name"_x.csv.gz',
+        'shop.Odd "name"_x.csv.gz.manifest.json',
+        "shop.item.csv.gz",
+        "shop.item.csv.gz.manifest.json",
+    ]
+
+
+def test_failure_is_shown_and_the_rest_is_done(folder):
+    code, said = bulk(
+        *("bulk_export", "-c", "config.yaml", "-j", "1", "-"),
+        folder=folder,
+        stdin="nosuch\nitem\n",
+    )
+    assert (code, said[-1]) == (4, "2 tables: 1 done, 1 failed, 0 not tried")
+    assert said[0] == "FAIL  nosuch: exit code 4"
+    assert "error[PGM412]" in said[1]
+    assert (folder / "item.csv").exists()
+
+
+def test_stop_starts_nothing_more_after_a_failure(folder):
+    code, said = bulk(
+        *("bulk_export", "-c", "config.yaml", "-j", "1", "--stop", "nosuch", "item", "shop.item"),
+        folder=folder,
+    )
+    assert (code, said[-1]) == (4, "3 tables: 0 done, 1 failed, 2 not tried")
+    assert not list(folder.glob("*.csv"))
+
+
+@pytest.mark.parametrize("words", [[], ["--nonsense"], ["-j", "0", "item"], ["-c", "-", "item"]])
+@pytest.mark.parametrize("script", ["bulk_export", "bulk_import"])
+def test_wrong_use_is_exit_code_2(folder, script, words):
+    code, said = bulk(script, *words, folder=folder)
+    assert (code, len(said)) == (2, 1)
+    assert said[0].startswith(f"{script}: ")
+
+
+@pytest.mark.parametrize("script", ["bulk_export", "bulk_import"])
+def test_help_is_the_head_of_the_script(folder, script):
+    done = subprocess.run([SCRIPTS / script, "--help"], capture_output=True, text=True, check=False)
+    text, _, _ = (SCRIPTS / script).read_text().partition("set -euo")
+    head = "".join(line[2:] or "\n" for line in text.splitlines(keepends=True)[1:])
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == head
+
+
+@pytest.mark.parametrize(("which", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signal_ends_what_runs_and_leaves_nothing(folder, server: PgServer, which, code):
+    process = subprocess.Popen(
+        [
+            *(SCRIPTS / "bulk_export", "-c", "config.yaml", "-d", "out", "item", "shop.item"),
+            *("item", "--", "--where", "pg_sleep(600) IS NOT NULL"),
+        ],
+        cwd=folder,
+        env=environ(folder),
+        stderr=subprocess.PIPE,
+        text=True,
+        # Popen's child would ignore what pytest's own parent ignores.
+        restore_signals=True,
+    )
+    until(lambda: server.sessions(APP) == 2)
+    process.send_signal(which)
+    _, said = process.communicate(timeout=LIMIT)
+    assert process.returncode == code, said
+    assert said.splitlines()[-1] == "3 tables: 0 done, 2 failed, 1 not tried"
+    assert list((folder / "out").iterdir()) == []
+    until(lambda: server.sessions(APP) == 0)
+
+
+def test_exports_of_the_readme_run(folder, database):
+    with psycopg.connect(**database.dsn_args()) as conn:
+        conn.execute("CREATE SCHEMA sales; CREATE TABLE sales.customers (name text)")
+    readme = (SCRIPTS.parent / "README.md").read_text(encoding="utf-8")
+    lines = re.findall(r"^scripts/(bulk_export.*)$", readme, re.MULTILINE)
+    assert len(lines) == 2
+    for line in lines:
+        code, said = bulk(*shlex.split(line), folder=folder)
+        assert code == 0, said
+    assert sorted(path.name for path in (folder / "backup").iterdir()) == [
+        "item.csv",
+        "item.csv.manifest.json",
+        "sales.customers.csv",
+    ]
