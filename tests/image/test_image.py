@@ -14,7 +14,7 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
 import pgmonkey
-from support.image import ROOT, docker, env, handles
+from support.image import ROOT, base_image, docker, env, handles
 from support.wait import until
 
 # What it may get in the tightest place: nothing to write to, no rights, no account.
@@ -30,14 +30,10 @@ def inspect(image, template: str) -> str:
     return docker("image", "inspect", "-f", template, image.name).stdout.strip()
 
 
-def base() -> str:
-    (default,) = re.findall(r"^ARG PYTHON=(.*)$", (ROOT / "Dockerfile").read_text(), re.M)
-    return f"python:{default}-slim"
-
-
 def test_what_we_add_to_the_base_is_small(image):
     layers = [
-        json.loads(docker("image", "inspect", name).stdout)[0] for name in (image.name, base())
+        json.loads(docker("image", "inspect", name).stdout)[0]
+        for name in (image.name, base_image())
     ]
     ours, theirs = layers
     assert ours["RootFS"]["Layers"][: len(theirs["RootFS"]["Layers"])] == theirs["RootFS"]["Layers"]
@@ -60,7 +56,7 @@ def test_labels_say_what_it_is(image):
     prefix = "org.opencontainers.image."
     assert labels[f"{prefix}version"] == pgmonkey.__version__
     assert labels[f"{prefix}licenses"] == "MIT"
-    assert labels[f"{prefix}base.name"] == f"docker.io/library/{base()}"
+    assert labels[f"{prefix}base.name"] == f"docker.io/library/{base_image()}"
     assert {f"{prefix}{name}" for name in ("title", "description", "revision")} <= labels.keys()
 
 
@@ -93,7 +89,9 @@ def test_bill_of_materials_is_valid_and_names_what_is_inside(image):
     inside = {part["name"] for part in parts["psycopg-binary"]["components"]}
     assert {"openssl", "libpq"} <= inside
     assert "libc6" in parts
-    assert parts["python"]["version"].startswith(base().removeprefix("python:").partition("-")[0])
+    assert parts["python"]["version"].startswith(
+        base_image().removeprefix("python:").partition("-")[0]
+    )
 
 
 def test_packages_are_those_of_the_lock_file(image):

@@ -67,6 +67,12 @@ def build() -> Image:
     return Image(name)
 
 
+def base_image() -> str:
+    """Return the name of the image that ours stands on."""
+    (default,) = re.findall(r"^ARG PYTHON=(.*)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    return f"python:{default}-slim"
+
+
 @dataclass(frozen=True)
 class Image:
     """Our image under the name it has for this run."""

@@ -12,9 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from pgmonkey.cli import throwaway
 from support.certs import CertKit
 
-SUPERUSER = "postgres"
+SUPERUSER = throwaway.SUPERUSER
 
 
 class Unavailable(Exception):
