@@ -1,0 +1,244 @@
+"""The rows of a block, one by one: cut, counted, and looked at for what no server need read.
+
+Only blocks with bad rows come here; others pass as they are. A row with too many or too
+few fields, or a byte which is not of its encoding, fails whatever the table is, and would
+keep its neighbours from being staged; the words are those PostgreSQL has for it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import accumulate
+
+from pgmonkey.transfer.dialect import Dialect
+from pgmonkey.transfer.reader import Block, quoting, server_encoding
+
+BAD_FORMAT = "22P04"
+BAD_ENCODING = "22021"
+
+
+class Rows:
+    """Whole records that follow one another in one file."""
+
+    def __init__(self, block: Block) -> None:
+        self.file = block.file
+        self.dialect = block.dialect
+        self.eol = block.eol
+        self._end = block.eol[-1:]
+        self._first_line = block.record_line
+        self.raw = _closed(_records(block.data, block), block)
+
+    def __len__(self) -> int:
+        return len(self.raw)
+
+    @cached_property
+    def _lines(self) -> list[int]:
+        ends = (raw.count(self._end) for raw in self.raw)
+        return list(accumulate(ends, initial=self._first_line))
+
+    def line(self, index: int) -> int:
+        """Return the line of the file where a record begins."""
+        return self._lines[index]
+
+    def text(self, index: int) -> bytes:
+        """Return a record without its line end."""
+        raw = self.raw[index]
+        return raw.removesuffix(self._end).removesuffix(b"\r" if self._end == b"\n" else b"")
+
+    def wire(self, rows: Iterable[int]) -> bytes:
+        r"""Return records to send, a lone ``\.`` in quotes: see ``Block.wire``."""
+        data = b"".join([self.raw[i] for i in rows])
+        if b"\\." not in data:
+            return data
+        quote = self.dialect.quote.encode()
+        lone = quote + b"\\." + quote
+        return b"".join(
+            raw.replace(b"\\.", lone) if raw.rstrip(b"\r\n") == b"\\." else raw
+            for raw in (self.raw[i] for i in rows)
+        )
+
+    def at_line(self, number: int, rows: Sequence[int]) -> int | None:
+        """Return the position in *rows* of the record that ends at line *number* of their data.
+
+        That is the line COPY names, since it counts line ends as it reads them.
+        """
+        seen = 0
+        for position, i in enumerate(rows):
+            seen += max(1, self.raw[i].count(self._end))
+            if seen >= number:
+                return position
+        return None
+
+
+def assembled(blocks: Iterable[Block]) -> Iterator[Block]:
+    """Yield *blocks* with every record in one piece.
+
+    The server takes records of up to a gigabyte; one that long is held here.
+    """
+    parts: list[Block] = []
+    for block in blocks:
+        parts.append(block)
+        if not block.more:
+            yield parts[0] if len(parts) == 1 else _whole(parts)
+            parts = []
+    if parts:
+        yield _whole(parts)
+
+
+def pieces(block: Block, size: int) -> Iterator[Block]:
+    """Yield *block* in even pieces of at most about *size* bytes, which end with a record."""
+    data, end, rule = block.data, block.eol[-1:], quoting(block.dialect)
+    at, line = 0, block.record_line
+    size = len(data) // max(1, -(-len(data) // size)) + 1
+    while at < len(data):
+        part = data[at : at + size]
+        if len(data) - at <= size + size // 4:  # no small rest
+            part = data[at:]
+        elif at + size < len(data):
+            stop = rule.last_end(part, end) or rule.first_end(data, end, at) - at
+            part = part[:stop] if 0 < stop <= size else data[at : at + stop if stop > 0 else None]
+        yield replace(block, data=part, first_line=line, record_line=line)
+        at += len(part)
+        line += part.count(end)
+
+
+def _whole(parts: Sequence[Block]) -> Block:
+    return replace(parts[0], data=b"".join(part.data for part in parts), more=False)
+
+
+def _records(data: bytes, block: Block) -> list[bytes]:
+    end = block.eol[-1:]
+    lines = [line + end for line in data.split(end)]
+    last = lines.pop()[: -len(end)]
+    if last:
+        lines.append(last)
+    quote = block.dialect.quote.encode()
+    if quote not in data:
+        return lines
+    opened = quoting(block.dialect)
+    records: list[bytes] = []
+    parts: list[bytes] = []
+    for line in lines:
+        parts.append(line)
+        if opened.doubled:
+            # One line can only open or close what the lines before it left: parity.
+            if line.count(quote) & 1 and len(parts) > 1:
+                records.append(b"".join(parts))
+                parts = []
+            elif not line.count(quote) & 1 and len(parts) == 1:
+                records.append(parts.pop())
+        elif opened.first_end(whole := b"".join(parts), end) == len(whole):
+            records.append(whole)
+            parts = []
+    if parts:
+        records.append(b"".join(parts))
+    return records
+
+
+def _closed(records: list[bytes], block: Block) -> list[bytes]:
+    """Cut a last record whose quote is never closed after its first line.
+
+    To COPY the rest of the file is one field then. A user has one bad line, and rows after it.
+    """
+    end = block.eol[-1:]
+    if not records or end not in records[-1][:-1]:
+        return records
+    last = records[-1]
+    if quoting(block.dialect).first_end(last if last.endswith(end) else last + end, end):
+        return records
+    cut = last.index(end) + 1
+    return [*records[:-1], last[:cut], *_closed(_records(last[cut:], block), block)]
+
+
+@dataclass
+class Sorted:
+    """Rows as they can be staged.
+
+    Attributes:
+        good: Indexes of those to stage as they are.
+        short: Index and number of fields of those with too few.
+        bad: Index, SQLSTATE and message of those which no table would take.
+    """
+
+    good: Sequence[int]
+    short: list[tuple[int, int]] = field(default_factory=list)
+    bad: list[tuple[int, str, str]] = field(default_factory=list)
+
+
+def sort(rows: Rows, indexes: Sequence[int], width: int) -> Sorted:
+    """Tell the rows of *width* fields from the others."""
+    counter = FieldCounter(rows.dialect)
+    delimiter, wanted = counter.delimiter, width - 1
+    # The count is right for most rows, and cheap; delimiters inside quotes are the rest.
+    odd = {i for i in indexes if rows.raw[i].count(delimiter) != wanted}
+    undecodable = dict(_undecodable(rows, indexes))
+    result = Sorted(indexes)
+    for i in sorted(odd | undecodable.keys()):
+        if i in undecodable:
+            result.bad.append((i, BAD_ENCODING, undecodable[i]))
+            continue
+        fields = counter.fields(rows.raw[i])
+        if fields > width:
+            result.bad.append((i, BAD_FORMAT, "extra data after last expected column"))
+        elif fields < width:
+            result.short.append((i, fields))
+    out = {i for i, *_ in (*result.bad, *result.short)}
+    if out:
+        result.good = [i for i in indexes if i not in out]
+    return result
+
+
+class FieldCounter:
+    """Counts the fields of a record, as COPY does: a quote may stand anywhere."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self.delimiter = dialect.delimiter.encode()
+        quote, escape = re.escape(dialect.quote.encode()), re.escape(dialect.escape.encode())
+        inner = (
+            b"[^%b]" % quote
+            if quote == escape
+            else b"%b[%b%b]|[^%b]" % (escape, quote, escape, quote)
+        )
+        self._quoted = re.compile(b"%b(?:%b)*%b" % (quote, inner, quote))
+
+    def fields(self, record: bytes) -> int:
+        """Return how many fields *record* has, at least 1."""
+        return self._quoted.sub(b"", record).count(self.delimiter) + 1
+
+
+def _undecodable(rows: Rows, indexes: Sequence[int]) -> Iterator[tuple[int, str]]:
+    """Yield the rows with a byte which the encoding does not have, and what is said of them.
+
+    Only of UTF-8 is it certain what the server thinks; it is asked about the others.
+    """
+    if server_encoding(rows.dialect) != "UTF8":
+        return
+    data = b"".join([rows.raw[i] for i in indexes])
+    if b"\0" not in data and _decodes(data):
+        return
+    for i in indexes:
+        raw = rows.raw[i]
+        at = raw.find(b"\0")
+        try:
+            raw[: at if at >= 0 else None].decode()
+        except UnicodeDecodeError as error:
+            at = error.start
+        if at >= 0:
+            shown = " ".join(f"0x{byte:02x}" for byte in raw[at : at + _length(raw[at])])
+            yield i, f'invalid byte sequence for encoding "UTF8": {shown}'
+
+
+def _decodes(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _length(first: int) -> int:
+    """Return how many bytes the server takes a character to have that begins with *first*."""
+    return 1 if first < 0xC0 or first >= 0xF8 else 2 if first < 0xE0 else 3 if first < 0xF0 else 4

@@ -1,0 +1,239 @@
+"""Which rows are rejected: exactly those that inserting the file row by row rejects, and all at once.
+
+The oracle is a loop of one COPY per record under a savepoint, in a transaction that is
+rolled back; then the load runs into the same table.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from pgmonkey.transfer.dialect import Dialect
+from pgmonkey.transfer.plan import Field, Plan, Table
+from pgmonkey.transfer.reader import blocks, open_source
+from pgmonkey.transfer.rejects import Reject
+from pgmonkey.transfer.skipping import Outcome, load_skipping
+
+SCHEMA = """
+CREATE TABLE parent (id int PRIMARY KEY);
+INSERT INTO parent SELECT generate_series(1, 20);
+CREATE DOMAIN positive AS int CHECK (VALUE > 0);
+CREATE DOMAIN short AS varchar(3) NOT NULL;
+CREATE TYPE mood AS ENUM ('good', 'bad');
+CREATE TABLE t (
+    id int PRIMARY KEY,
+    name text NOT NULL,
+    qty int CHECK (qty >= 0),
+    price numeric(6, 2),
+    born date,
+    stock positive,
+    code short,
+    mood mood,
+    parent int REFERENCES parent DEFERRABLE INITIALLY DEFERRED,
+    slot int4range,
+    label varchar(8),
+    tags text[],
+    twin text,
+    CONSTRAINT slots EXCLUDE USING gist (slot WITH &&),
+    CONSTRAINT twins UNIQUE (twin) DEFERRABLE
+);
+CREATE TABLE seen (id int);
+CREATE FUNCTION judge() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF TG_WHEN = 'AFTER' THEN
+        INSERT INTO seen VALUES (NEW.id);
+    END IF;
+    IF NEW.name = lower(TG_WHEN) THEN
+        RAISE EXCEPTION 'not %', NEW.name USING ERRCODE = 'ZX001';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER early BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION judge();
+CREATE TRIGGER late AFTER INSERT ON t FOR EACH ROW EXECUTE FUNCTION judge();
+INSERT INTO t (id, name, code) VALUES (1000000, 'there', 'x');
+"""
+COLUMNS = [
+    "id",
+    "name",
+    "qty",
+    "price",
+    "born",
+    "stock",
+    "code",
+    "mood",
+    "parent",
+    "slot",
+    "label",
+    "tags",
+    "twin",
+]
+NUMBERS = {"id", "qty", "price", "born", "stock", "mood", "parent", "slot"}
+
+
+def good(i: int) -> list[str]:
+    note = '"of two\nlines, and ""quotes"""' if i % 17 == 0 else f"name {i}"
+    return [
+        str(i), note, str(i % 50), f"{i % 1000}.25", f"2024-0{i % 9 + 1}-1{i % 9}", str(i + 1),
+        f"c{i % 10}", "good" if i % 2 else "bad", str(i % 20 + 1), f'"[{10 * i},{10 * i + 5})"',
+        "", '"{a,""b c""}"', f"twin {i}",
+    ]  # fmt: skip
+
+
+def _set(**values: str) -> Callable[[list[str], int], bytes]:
+    def change(row: list[str], i: int) -> bytes:
+        for name, value in values.items():
+            row[COLUMNS.index(name)] = value.format(i=i, half=i // 2)
+        return ",".join(row).encode()
+
+    return change
+
+
+# Every way a row can be bad, and what it is called by the server.
+BAD: dict[str, tuple[Callable[[list[str], int], bytes], str]] = {
+    "no number": (_set(qty="many"), "22P02"),
+    "a number too large": (_set(price="123456"), "22003"),
+    "no date": (_set(born="2024-02-30"), "22008"),
+    "no member of the enum": (_set(mood="so so"), "22P02"),
+    "no array": (_set(tags="{{a"), "22P02"),
+    "no range": (_set(slot='"[5,1)"'), "22000"),
+    "too long": (_set(label="123456789"), "22001"),
+    "NULL": (_set(name=""), "23502"),
+    "check": (_set(qty="-1"), "23514"),
+    "check of a domain": (_set(stock="0"), "23514"),
+    "too long for a domain": (_set(code="four"), "22001"),
+    "NULL for a domain": (_set(code=""), "23502"),
+    "no parent": (_set(parent="77"), "23503"),
+    "a key there was": (_set(id="1000000"), "23505"),
+    "a key of the file": (_set(id="{half}"), "23505"),
+    "a deferrable key of the file": (_set(twin="twin {half}"), "23505"),
+    "an overlap": (_set(slot='"[{half}1,{half}3)"'), "23P01"),
+    "a trigger before": (_set(name="before"), "ZX001"),
+    "a trigger after": (_set(name="after"), "ZX001"),
+    "too few fields": (lambda row, i: ",".join(row[:7]).encode(), "22P04"),
+    "too many fields": (lambda row, i: ",".join([*row, "more"]).encode(), "22P04"),
+    "no line": (lambda row, i: b"", "22P04"),
+    "no UTF-8": (lambda row, i: _set(name="na\0me")(row, i).replace(b"\0", b"\xff\xfe"), "22021"),
+    "a NUL": (_set(name="na\0me"), "22021"),
+}  # fmt: skip
+# Rows that depend on the rows before them may turn out good.
+DEPENDENT = {"a key of the file", "a deferrable key of the file", "an overlap"}
+
+
+@dataclass(frozen=True)
+class Result:
+    """What is in the table, and which lines are not, by whatever means."""
+
+    table: list[Any]
+    rejects: list[tuple[int, str, bytes]]
+
+
+def plan(columns: Sequence[str] = COLUMNS, **over: Any) -> Plan:
+    fields = tuple(Field(i, name, name, text=name not in NUMBERS) for i, name in enumerate(columns))
+    return Plan(Table("public", "t"), fields, Dialect(header=False), on_error="skip", **over)
+
+
+def load(conn: psycopg.Connection[Any], plan: Plan, *paths: Path) -> tuple[Outcome, list[Reject]]:
+    rejects: list[Reject] = []
+
+    def every() -> Iterator[Any]:
+        for path in paths:
+            with open_source(path) as source:
+                yield from blocks(source, plan.dialect)
+
+    outcome = load_skipping(conn, plan, every(), write=rejects.append)
+    return outcome, rejects
+
+
+def contents(conn: psycopg.Connection[Any], table: str = "t") -> list[Any]:
+    return conn.execute(
+        sql.SQL("SELECT x::text FROM {} x ORDER BY 1").format(sql.Identifier(table))
+    ).fetchall()
+
+
+def one_by_one(
+    conn: psycopg.Connection[Any], plan: Plan, records: Sequence[bytes], first_line: int = 1
+) -> Result:
+    """Insert every record under a savepoint of its own, look, and roll everything back."""
+    copy = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT csv, ENCODING 'UTF8')").format(
+        plan.table.sql(), sql.SQL(", ").join(map(sql.Identifier, plan.columns))
+    )
+    rejects, line = [], first_line
+    conn.execute("SET CONSTRAINTS ALL IMMEDIATE")
+    conn.execute("SAVEPOINT one")
+    for record in records:
+        try:
+            with conn.cursor().copy(copy) as sent:
+                sent.write(record + b"\n")
+        except psycopg.Error as error:
+            conn.execute("ROLLBACK TO SAVEPOINT one")
+            rejects.append((line, error.sqlstate or "", record))
+        else:
+            conn.execute("RELEASE SAVEPOINT one; SAVEPOINT one")
+        line += 1 + record.count(b"\n")
+    result = Result(contents(conn), rejects)
+    conn.rollback()
+    return result
+
+
+def told(rejects: Sequence[Reject]) -> list[tuple[int, str, bytes]]:
+    return [(r.line, r.sqlstate, r.raw) for r in rejects]
+
+
+@pytest.fixture
+def conn(database: Any) -> Iterator[psycopg.Connection[Any]]:
+    with psycopg.connect(**database.dsn_args()) as conn:
+        conn.execute(SCHEMA)
+        conn.commit()
+        yield conn
+
+
+@pytest.mark.parametrize("kind", BAD)
+@pytest.mark.parametrize("many", [False, True], ids=["one", "many"])
+def test_each_kind_of_bad_row_is_rejected_with_its_line_and_its_bytes(conn, tmp_path, kind, many):
+    bad, sqlstate = BAD[kind]
+    lines = {300, *(range(100, 380, 7) if many else ())}
+    records = [bad(good(i), i) if i in lines else ",".join(good(i)).encode() for i in range(1, 400)]
+    path = tmp_path / "t.csv"
+    path.write_bytes(b"\n".join(records) + b"\n")
+    wanted = one_by_one(conn, plan(), records)
+    assert {state for _, state, _ in wanted.rejects} <= {sqlstate}
+
+    outcome, rejects = load(conn, plan(), path)
+
+    assert told(rejects) == wanted.rejects
+    assert contents(conn) == wanted.table
+    assert outcome == Outcome(399 - len(rejects), len(rejects))
+    if kind not in DEPENDENT:
+        assert len(rejects) == len(lines)
+    # Each row that is in fired its trigger once, and no other.
+    in_table = conn.execute("SELECT count(*), count(DISTINCT id) FROM seen").fetchone()
+    assert in_table == (outcome.rows + 1, outcome.rows + 1)
+
+
+@pytest.mark.parametrize(("share", "rows"), [(0.0005, 4000), (0.01, 1500), (0.1, 600)])
+@pytest.mark.parametrize("seed", [1, 2])
+def test_rejects_at_any_density_are_those_of_inserting_row_by_row(
+    conn, tmp_path, share, rows, seed
+):
+    rng = random.Random(seed)
+    records = []
+    for i in range(rows):
+        bad, _ = BAD[rng.choice([*BAD])]
+        records.append(bad(good(i), i) if rng.random() < share else ",".join(good(i)).encode())
+    path = tmp_path / "t.csv"
+    path.write_bytes(b"\n".join(records) + b"\n")
+    wanted = one_by_one(conn, plan(), records)
+
+    outcome, rejects = load(conn, plan(), path)
+
+    assert told(rejects) == wanted.rejects
+    assert contents(conn) == wanted.table
+    assert outcome.rejected == len(rejects)
