@@ -175,3 +175,42 @@ class RejectLimitError(TransferError):
     """More rows were rejected than ``max_errors`` allows; nothing was loaded."""
 
     code = "PGM414"
+
+
+class RowError(TransferError):
+    """The server refused a value or a row of the file.
+
+    Attributes:
+        column: The column it is about, or None where the server names none.
+        value: What the file has for that column; None where it is not known.
+        sqlstate: The server's code for the reason.
+    """
+
+    code = "PGM415"
+
+    def __init__(
+        self,
+        problem: str,
+        *,
+        file: str | None = None,
+        line: int | None = None,
+        column: str | None = None,
+        value: str | None = None,
+        sqlstate: str | None = None,
+    ) -> None:
+        self.column = column
+        self.value = value
+        self.sqlstate = sqlstate
+        super().__init__(problem, file=file, line=line)
+
+
+class LostError(TransferError):
+    """The connection or the server ended in the middle of a load."""
+
+    code = "PGM416"
+
+
+class PartlyError(TransferError):
+    """Some connections of a load committed, and then another could not; the text says which."""
+
+    code = "PGM417"

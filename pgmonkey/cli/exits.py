@@ -237,6 +237,26 @@ CATALOGUE = {
         "is wrong with each row.",
         "Correct the rows, or allow more with --max-errors.",
     ),
+    "PGM415": Explanation(
+        "the server refused a row of the file",
+        "A value is not of its column's type, or a rule of the table forbids it: NOT NULL, a "
+        "check, a unique or a foreign key. Nothing was imported.",
+        "The message has file, line, column and value; correct them, or set such rows aside "
+        "with --on-error skip --rejects FILE.",
+    ),
+    "PGM416": Explanation(
+        "the connection was lost in the middle of an import",
+        "The server stopped, an administrator ended the session, or the network broke. The "
+        "server rolled back what had been sent.",
+        "Run the same command again when the server is back.",
+    ),
+    "PGM417": Explanation(
+        "an import is only partly committed",
+        "Several connections loaded the file and commit one after the other where the server "
+        "has max_prepared_transactions = 0; one failed in the milliseconds between.",
+        "The message says which lines are in the table. --jobs 1 makes it one transaction, "
+        "max_prepared_transactions > 0 makes several as safe.",
+    ),
     "PGM901": Explanation(
         "a bug in pgmonkey",
         "Something happened that pgmonkey does not expect.",

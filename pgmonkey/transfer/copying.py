@@ -1,0 +1,109 @@
+"""COPY ... FROM STDIN: its statement, and the bytes on their way to the server.
+
+libpq keeps what the network does not take yet, without any limit, so every piece is
+flushed before the next one is given. And it does not look at an error that arrives while
+data is being sent: the server reads and drops the rest, and answers at the end. So a
+sender notices that something arrived, and whoever sends can ask what the matter is.
+"""
+
+from __future__ import annotations
+
+import select
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from psycopg import sql
+from psycopg.copy import LibpqWriter
+from psycopg.waiting import Ready, Wait
+
+from pgmonkey.transfer.plan import Field, Plan
+from pgmonkey.transfer.reader import server_encoding
+
+if TYPE_CHECKING:
+    import psycopg
+    from psycopg.abc import Buffer, PQGen
+    from psycopg.pq.abc import PGconn
+
+# What libpq is given at once: it copies this into a buffer of its own, which it keeps, and
+# moves what is left of it after every partial write.
+PIECE = 128 * 1024
+
+
+def copy_statement(
+    plan: Plan, target: sql.Composable, columns: Iterable[tuple[Field, str]] | None = None
+) -> sql.Composed:
+    """Return the COPY for the fields of *plan*; its data must begin with ``preamble``.
+
+    https://www.postgresql.org/docs/current/sql-copy.html
+
+    Args:
+        target: The table, quoted.
+        columns: Which column of *target* each field of a record goes to; by default the
+            plan's own, which then may not skip any field.
+    """
+    pairs = list(columns) if columns is not None else [(f, f.column or "") for f in plan.fields]
+    dialect = plan.dialect
+    options: list[sql.Composable] = [
+        sql.SQL("FORMAT csv, HEADER true"),
+        sql.SQL("ENCODING {}").format(sql.Literal(server_encoding(dialect))),
+        sql.SQL("DELIMITER {}").format(sql.Literal(dialect.delimiter)),
+        sql.SQL("QUOTE {}").format(sql.Literal(dialect.quote)),
+        sql.SQL("ESCAPE {}").format(sql.Literal(dialect.escape)),
+        sql.SQL("NULL {}").format(sql.Literal(dialect.null or "")),
+    ]
+    for option in ("FORCE_NULL", "FORCE_NOT_NULL"):
+        names = [name for field, name in pairs if field.empty == option]
+        if names:
+            options.append(sql.SQL(f"{option} ({{}})").format(identifiers(names)))
+    return sql.SQL("COPY {} ({}) FROM STDIN WITH ({})").format(
+        target, identifiers(name for _, name in pairs), sql.SQL(", ").join(options)
+    )
+
+
+def identifiers(names: Iterable[str]) -> sql.Composed:
+    """Return *names* quoted, with commas between them."""
+    return sql.SQL(", ").join(map(sql.Identifier, names))
+
+
+def preamble(eol: bytes) -> bytes:
+    """Return the line to send before the first record: an empty header.
+
+    The server learns from its first line how lines end, and only then counts those inside
+    quotes rightly. With this one it knows before any data, and "line N" in its errors is
+    right from the first record on, one too many.
+    """
+    return eol
+
+
+class Sender(LibpqWriter):
+    """Sends the data of one COPY and holds none of it: ``cursor.copy(..., writer=sender)``.
+
+    Attributes:
+        heard: Whether the server has said something since this was last set to False. In
+            the middle of a COPY that is a notice, or the error that ends it.
+    """
+
+    def __init__(self, cursor: psycopg.Cursor[Any]) -> None:
+        super().__init__(cursor)
+        self.heard = False
+
+    def write(self, data: Buffer) -> None:
+        """Send *data*, and return when the network has taken all of it."""
+        view = memoryview(data)
+        for start in range(0, len(view), PIECE):
+            self.connection.wait(self._sent(self._pgconn, view[start : start + PIECE]))
+        poll = select.poll()
+        poll.register(self._pgconn.socket, select.POLLIN)
+        if poll.poll(0):
+            self._pgconn.consume_input()
+            self.heard = True
+
+    def _sent(self, pgconn: PGconn, piece: memoryview) -> PQGen[None]:
+        while pgconn.put_copy_data(piece) == 0:
+            yield Wait.W
+        # https://www.postgresql.org/docs/current/libpq-async.html, PQflush: wait for both,
+        # since a server that wants to be heard first takes no more data.
+        while pgconn.flush():
+            if (yield Wait.RW) & Ready.R:
+                pgconn.consume_input()
+                self.heard = True

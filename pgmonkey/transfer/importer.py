@@ -1,0 +1,174 @@
+"""Carry out a plan: files into a table, all or nothing.
+
+Everything of one connection happens in one transaction, DDL and TRUNCATE included, so that
+whatever ends it (a bad row, Ctrl-C, a killed client, a lost network) the server leaves the
+table as it was. Several connections are in ``parallel``; what COPY cannot do is in
+``staging``; rows that are set aside are in ``skipping``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg import sql
+from psycopg.pq import TransactionStatus
+
+from pgmonkey.transfer import parallel, staging, twophase
+from pgmonkey.transfer.commit import Connect, number, settle, transaction
+from pgmonkey.transfer.copying import copy_statement
+from pgmonkey.transfer.plan import Plan, Progress, Summary
+from pgmonkey.transfer.reader import Block
+from pgmonkey.transfer.source import Source
+from pgmonkey.transfer.stream import Feed, copy_blocks, portions
+from pgmonkey.transfer.trail import Trail, explained
+from pgmonkey.transfer.watch import Watch
+
+NOTHING = "nothing was imported"
+
+
+def load(
+    plan: Plan,
+    sources: Sequence[Source | Path],
+    conn: psycopg.Connection[Any],
+    *,
+    connect: Connect | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+    on_note: Callable[[str], None] | None = None,
+) -> Summary:
+    """Load *sources* as *plan* says.
+
+    Args:
+        sources: Paths, or sources that are open already; closed afterwards.
+        conn: Open. Without a transaction, the load has its own and commits it; within one,
+            it takes part and the caller commits.
+        connect: Opens a further connection like *conn*, closed afterwards. Without it one
+            connection has to do.
+        on_progress: Called after every block of about a megabyte.
+        on_note: Called with what the user should know, one sentence each.
+
+    Raises:
+        TransferError: A row, a file or the table does not admit it, or the server is gone.
+            Nothing was imported unless the text says what was.
+        CommitUnknownError: The connection was lost during COMMIT, and the server could not
+            be asked how it ended.
+        psycopg.Error: The server refused something that is not about the data.
+        OSError: A file cannot be read.
+    """
+    started = time.monotonic()
+    note = on_note or (lambda text: None)
+    feed = Feed(plan, list(sources), on_progress)
+    own = conn.info.transaction_status == TransactionStatus.IDLE
+    jobs, how = 1, "one transaction" if own else "part of the transaction it was called in"
+    if own:
+        for text in twophase.recover(conn):
+            note(text)
+    if plan.jobs > 1 and connect is not None and own and not staging.wanted(plan):
+        jobs = plan.jobs
+        rows, how = parallel.load(feed, conn, connect, jobs)
+    elif plan.commit_every is not None and own:
+        with Watch(connect) as watch:
+            rows, count = _in_portions(feed, conn, watch, plan.commit_every)
+        how = f"{count} transactions of {plan.commit_every} rows"
+    else:
+        with Watch(connect) as watch:
+            rows = _at_once(feed, conn, connect, watch)
+    return Summary(rows, feed.bytes_read, time.monotonic() - started, 0, jobs, how)
+
+
+def _at_once(
+    feed: Feed,
+    conn: psycopg.Connection[Any],
+    connect: Connect | None,
+    watch: Watch,
+) -> int:
+    """Load every file in one transaction; return the rows."""
+    ready, xid = False, None
+    try:
+        with transaction(conn):
+            target = _Target(feed.plan, conn)
+            target.prepare()
+            for reader, blocks in feed.files():
+                target.copy(reader.source, reader.eol, blocks, watch, NOTHING)
+            rows = target.finish(NOTHING)
+            xid, ready = number(conn), True
+    except psycopg.OperationalError as error:
+        if not conn.closed:
+            raise
+        if not ready:
+            raise explained(error, feed.plan, None, "", NOTHING) from error
+        settle(xid, connect, error)
+    return rows
+
+
+def _in_portions(
+    feed: Feed, conn: psycopg.Connection[Any], watch: Watch, every: int
+) -> tuple[int, int]:
+    """Commit after every *every* rows; return the rows and the transactions."""
+    rows = count = 0
+    for reader, blocks in feed.files():
+        for portion in portions(blocks, every):
+            kept = f"the first {rows} rows are committed" if rows else NOTHING
+            with transaction(conn):
+                target = _Target(feed.plan, conn)
+                target.prepare(first=count == 0)
+                target.copy(reader.source, reader.eol, portion, watch, kept)
+                more = target.finish(kept)
+            rows += more
+            count += 1
+    return rows, count
+
+
+class _Target:
+    """Where the rows of one transaction go: straight into the table, or by way of a stage."""
+
+    def __init__(self, plan: Plan, conn: psycopg.Connection[Any]) -> None:
+        self._plan = plan
+        self._conn = conn
+        self._rows = 0
+        self._stage = staging.Stage(plan) if staging.wanted(plan) else None
+
+    def prepare(self, *, first: bool = True) -> None:
+        """Create or empty the table, if that is the plan and this the *first* transaction."""
+        if first:
+            begin(self._plan, self._conn)
+        if self._stage:
+            self._stage.create(self._conn)
+
+    def copy(
+        self, source: Source, eol: bytes, blocks: Iterable[Block], watch: Watch, kept: str
+    ) -> None:
+        """Send the blocks of one file."""
+        plan, stage, trail = self._plan, self._stage, Trail(source)
+        if stage:
+            statement = copy_statement(plan, stage.target, stage.columns)
+        else:
+            statement = copy_statement(plan, plan.table.sql())
+        try:
+            self._rows += copy_blocks(self._conn, statement, eol, blocks, trail, watch.refused)
+        except psycopg.Error as error:
+            relation = stage.name if stage else plan.table.name
+            raise explained(error, plan, trail, relation, kept) from error
+
+    def finish(self, kept: str) -> int:
+        """Have every rule checked that waits for the end; return the rows in the table."""
+        try:
+            rows = self._stage.insert(self._conn) if self._stage else self._rows
+            self._conn.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        except psycopg.Error as error:
+            raise explained(error, self._plan, None, self._plan.table.name, kept) from error
+        return rows
+
+
+def begin(plan: Plan, conn: psycopg.Connection[Any]) -> None:
+    """Do what comes before the first row: create the table, or empty it."""
+    if plan.create is not None:
+        # The statement is planning's own; names and types in it are quoted or checked there.
+        conn.execute(plan.create)
+    if plan.mode == "truncate":
+        conn.execute(sql.SQL("TRUNCATE TABLE {}").format(plan.table.sql()))
+    elif plan.mode == "replace":
+        conn.execute(sql.SQL("DELETE FROM {}").format(plan.table.sql()))

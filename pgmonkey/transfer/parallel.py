@@ -1,0 +1,306 @@
+"""Several connections load one file: one reader cuts, a thread for each connection sends.
+
+A backend can do the work of one processor, and parsing and storing rows is its work; the
+reader needs a tenth of that. So two connections on two processors take two thirds of the
+time. Nothing is committed before every COPY has succeeded (``twophase``).
+
+The connections belong to one load and still are strangers to the server: two rows with one
+key, one in each, wait for each other's end for ever, which is no deadlock to the server.
+The main thread looks for such and ends it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import psycopg
+from psycopg import errors
+from psycopg.rows import tuple_row
+
+from pgmonkey.errors import LostError, RowError, TransferError
+from pgmonkey.transfer.commit import PATIENCE, Connect, cut, deferred
+from pgmonkey.transfer.copying import copy_statement
+from pgmonkey.transfer.plan import Plan, Table
+from pgmonkey.transfer.reader import Block, Reader
+from pgmonkey.transfer.stream import Feed, copy_blocks
+from pgmonkey.transfer.trail import Trail, explained
+from pgmonkey.transfer.twophase import Pact
+from pgmonkey.transfer.watch import PAUSE, Watch
+
+if TYPE_CHECKING:
+    from psycopg import sql
+
+NOTHING = "nothing was imported"
+# Blocks that wait for a connection, for each: enough that none runs dry, few in memory.
+AHEAD = 2
+# Seconds until a thread looks whether the load was given up.
+LOOK = 0.1
+
+_OBSTACLES = """
+SELECT c.relpersistence = 't',
+  EXISTS (SELECT FROM pg_catalog.pg_constraint
+    WHERE contype = 'f' AND conrelid = c.oid AND confrelid = c.oid),
+  (SELECT min(t.tgname) FROM pg_catalog.pg_trigger AS t
+    WHERE NOT t.tgisinternal AND t.tgenabled <> 'D' AND t.tgrelid IN
+      (SELECT c.oid UNION SELECT relid FROM pg_catalog.pg_partition_tree(c.oid)))
+FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+WHERE n.nspname = %s AND c.relname = %s
+"""
+
+
+def obstacle(conn: psycopg.Connection[Any], table: Table) -> str | None:
+    """Return why *table* can be loaded by one connection only, or None."""
+    with conn.cursor(row_factory=tuple_row) as cursor:
+        row = cursor.execute(_OBSTACLES, [table.schema, table.name]).fetchone()
+    if row is None:
+        return "no other connection sees the new table before the commit"
+    temporary, self_reference, trigger = row
+    if temporary:
+        return f"{table} is temporary: no other connection sees it"
+    if self_reference:
+        return f"rows of {table} refer to each other"
+    if trigger:
+        return f"trigger {trigger} of {table} may depend on the order of the rows"
+    return None
+
+
+class _GivenUp(Exception):
+    """The load ends because of something that happened elsewhere."""
+
+
+class _Pieces:
+    """A record too long for one block, on its way to one connection."""
+
+    def __init__(self) -> None:
+        self.queue: queue.Queue[Block] = queue.Queue(maxsize=AHEAD)
+
+
+_Item: TypeAlias = "tuple[Reader, Block | _Pieces] | None"
+
+
+class _Work:
+    """What the threads share: blocks to send, and whether it is over."""
+
+    def __init__(self, jobs: int) -> None:
+        self._items: queue.Queue[_Item] = queue.Queue(maxsize=jobs * AHEAD)
+        self._given_up = threading.Event()
+
+    def give_up(self) -> None:
+        self._given_up.set()
+
+    def put(self, into: queue.Queue[Any] | None, item: Any) -> bool:
+        """Return whether there was room within the time between two looks."""
+        try:
+            (into or self._items).put(item, timeout=LOOK)
+        except queue.Full:
+            return False
+        return True
+
+    def items(self) -> Iterator[tuple[Reader, Block]]:
+        """Yield what one thread gets, with the file it is from."""
+        while (item := self._get(self._items)) is not None:
+            reader, what = item
+            if isinstance(what, Block):
+                yield reader, what
+                continue
+            while True:
+                block = self._get(what.queue)
+                yield reader, block
+                if not block.more:
+                    break
+
+    def _get(self, source: queue.Queue[Any]) -> Any:
+        while not self._given_up.is_set():
+            with contextlib.suppress(queue.Empty):
+                return source.get(timeout=LOOK)
+        raise _GivenUp
+
+
+class _Worker(threading.Thread):
+    """One connection and the thread that sends over it; its transaction stays open."""
+
+    def __init__(
+        self,
+        conn: psycopg.Connection[Any],
+        work: _Work,
+        plan: Plan,
+        statement: sql.Composed,
+        refused: Callable[[int], bool | None],
+    ) -> None:
+        super().__init__(name="pgmonkey-load", daemon=True)
+        self.conn = conn
+        self.pid = conn.info.backend_pid
+        self.rows = 0
+        self.ranges: list[tuple[str, int, int]] = []
+        self.error: BaseException | None = None
+        self.waits = False  # for another connection of this load, with a key that both have
+        self._work = work
+        self._plan = plan
+        self._statement = statement
+        self._refused = refused
+        self._trail: Trail | None = None
+
+    def run(self) -> None:
+        try:
+            for reader, group in groupby(self._work.items(), key=lambda item: item[0]):
+                self._trail = Trail(reader.source)
+                blocks = self._noted(block for _, block in group)
+                self.rows += copy_blocks(
+                    self.conn, self._statement, reader.eol, blocks, self._trail, self._refused
+                )
+            self._trail = None
+            self.conn.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        except psycopg.Error as error:
+            self.error = self._explained(error)
+            self.error.__cause__ = error
+        except BaseException as error:  # handed to the main thread, which raises it
+            self.error = error
+
+    def _noted(self, blocks: Iterator[Block]) -> Iterator[Block]:
+        for block in blocks:
+            first, last = block.first_line, block.first_line + max(block.lines - 1, 0)
+            if self.ranges and self.ranges[-1][::2] == (block.file, first - 1):
+                first = self.ranges.pop()[1]
+            self.ranges.append((block.file, first, last))
+            yield block
+
+    def _explained(self, error: psycopg.Error) -> TransferError:
+        found = explained(error, self._plan, self._trail, self._plan.table.name, NOTHING)
+        if self.waits and isinstance(error, errors.QueryCanceled):
+            return RowError(
+                f"another row of the input has the same unique key (--jobs 1 says which); {NOTHING}",
+                file=found.file,
+                line=found.line,
+                sqlstate="23505",
+            )
+        return found
+
+    @property
+    def lines(self) -> str:
+        """The lines it has sent, for a report."""
+        return ", ".join(f"{file}:{first}-{last}" for file, first, last in self.ranges)
+
+
+def load(
+    feed: Feed,
+    conn: psycopg.Connection[Any],
+    connect: Connect,
+    jobs: int,
+) -> tuple[int, str]:
+    """Load *feed* with *jobs* connections; return the rows and how they were committed.
+
+    Args:
+        conn: Idle; it watches the others and sends nothing.
+
+    Raises:
+        TransferError, CommitUnknownError: As ``importer.load``.
+    """
+    plan = feed.plan
+    statement = copy_statement(plan, plan.table.sql())
+    work = _Work(jobs)
+    watch = Watch(conn=conn)
+    pact = Pact(conn, jobs)
+    workers: list[_Worker] = []
+    try:
+        for part in range(1, jobs + 1):
+            workers.append(_Worker(_opened(connect), work, plan, statement, watch.refused))
+            pact.begin(workers[-1].conn, part)
+        for worker in workers:
+            worker.start()
+        _distribute(feed, work, lambda: _look(workers, watch))
+        while any(worker.is_alive() for worker in workers):
+            workers[0].join(LOOK)
+            workers[-1].join(LOOK)
+            _look(workers, watch)
+        _look(workers, watch)
+        connections = [worker.conn for worker in workers]
+        with deferred(lambda: None):
+            pact.commit(connections, connect, [worker.lines for worker in workers])
+    except BaseException as error:
+        _stop(work, workers)
+        pact.roll_back(worker.conn for worker in workers)
+        first = _first(workers, error)
+        raise first from first.__cause__
+    finally:
+        for worker in workers:
+            worker.conn.close()
+        with contextlib.suppress(psycopg.Error):
+            pact.close()
+    return sum(worker.rows for worker in workers), pact.how
+
+
+def _opened(connect: Connect) -> psycopg.Connection[Any]:
+    conn = connect()
+    conn.autocommit = False
+    return conn
+
+
+def _distribute(feed: Feed, work: _Work, look: Callable[[], None]) -> None:
+    """Hand every block to whichever connection is free first; long records to one."""
+
+    def put(into: queue.Queue[Any] | None, item: Any) -> None:
+        while not work.put(into, item):
+            look()
+
+    pieces: _Pieces | None = None
+    for reader, blocks in feed.files():
+        for block in blocks:
+            look()
+            if block.starts and block.more:
+                pieces = _Pieces()
+                put(None, (reader, pieces))
+            if pieces is None:
+                put(None, (reader, block))
+            else:
+                put(pieces.queue, block)
+                pieces = pieces if block.more else None
+    for _ in range(feed.plan.jobs):
+        put(None, None)
+
+
+def _look(workers: Sequence[_Worker], watch: Watch) -> None:
+    """Raise what has happened to a worker; end a wait that would last for ever."""
+    for worker in workers:
+        if worker.error is not None:
+            raise worker.error
+    if pair := watch.waiting([worker.pid for worker in workers]):
+        waiter = next(worker for worker in workers if worker.pid == pair[0])
+        waiter.waits = True
+        waiter.conn.cancel_safe(timeout=PATIENCE)
+
+
+def _stop(work: _Work, workers: Sequence[_Worker]) -> None:
+    """End every thread: by itself, then by cancelling its COPY, then by cutting its network."""
+    work.give_up()
+    running = [worker for worker in workers if worker.ident is not None]
+    for end in (None, _cancel, cut):
+        for worker in running:
+            if end is not None and worker.is_alive():
+                end(worker.conn)
+        for worker in running:
+            worker.join(PATIENCE if end else PAUSE)
+
+
+def _cancel(conn: psycopg.Connection[Any]) -> None:
+    with contextlib.suppress(psycopg.Error):
+        conn.cancel_safe(timeout=PATIENCE)
+
+
+def _first(workers: Sequence[_Worker], error: BaseException) -> BaseException:
+    """Return what to tell the user: of several errors in the data, that of the lowest line."""
+    if not isinstance(error, TransferError) or isinstance(error, LostError):
+        return error
+    told = [
+        worker.error
+        for worker in workers
+        if isinstance(worker.error, TransferError)
+        and worker.error.line
+        # What was cancelled because of the other one's error is no error in the data.
+        and getattr(worker.error, "sqlstate", None) != errors.QueryCanceled.sqlstate
+    ]
+    return min(told, key=lambda e: (e.file != error.file, e.line or 0), default=error)
