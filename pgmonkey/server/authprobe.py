@@ -91,16 +91,30 @@ def probe(
                 return _ask(sock, client, False, deadline)
             tls = wire.context(client, key_password)
             with wire.start_tls(sock, client, endpoint, tls, deadline) as secured:
-                return _ask(secured, client, True, deadline)
+                return over_tls(secured, client, deadline)
     except wire.NoTls as error:
         return AuthAnswer(encrypted, "no-tls", message=str(error))
     except WireError as error:
         return AuthAnswer(encrypted, "unreachable", message=str(error))
     except ssl.SSLError as error:
-        # Under TLS 1.3 the server's verdict on a certificate comes with its first bytes.
-        reason = (error.reason or error.strerror or "").replace("_", " ").lower()
-        about: Detail = "certificate" if "certificate" in reason or "unknown ca" in reason else ""
-        return AuthAnswer(encrypted, "error", message=f"TLS: {reason}", detail=about)
+        return _not_let_in(error)
+
+
+def over_tls(sock: ssl.SSLSocket, client: Client, deadline: Deadline) -> AuthAnswer:
+    """Begin a login over *sock*, on which TLS is established; the same as ``probe`` otherwise."""
+    try:
+        return _ask(sock, client, True, deadline)
+    except WireError as error:
+        return AuthAnswer(True, "unreachable", message=str(error))
+    except ssl.SSLError as error:
+        return _not_let_in(error)
+
+
+def _not_let_in(error: ssl.SSLError) -> AuthAnswer:
+    # Under TLS 1.3 the server's verdict on a certificate comes with its first bytes.
+    reason = (error.reason or error.strerror or "").replace("_", " ").lower()
+    about: Detail = "certificate" if "certificate" in reason or "unknown ca" in reason else ""
+    return AuthAnswer(True, "error", message=f"TLS: {reason}", detail=about)
 
 
 def startup_message(client: Client) -> bytes:

@@ -2,7 +2,7 @@
 
 libpq says whether it accepted a certificate; this says why not, and until when it will.
 The rules are libpq's own: which names count, and that a private authority need not be
-as strict as public ones are. No login is begun.
+as strict as public ones are. A login is begun only where that is asked for.
 
 PostgreSQL documentation: "SSL Support" of libpq, "Client Verification of Server Certificates".
 """
@@ -15,7 +15,8 @@ import ssl
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pgmonkey.server import wire, x509
+from pgmonkey.server import authprobe, wire, x509
+from pgmonkey.server.authprobe import AuthAnswer
 from pgmonkey.server.client import Client, Endpoint
 from pgmonkey.server.wire import Deadline, NoTls, WireError
 from pgmonkey.server.x509 import CertificateDetails
@@ -34,6 +35,7 @@ class TlsAnswer:
             is nothing to compare.
         chain_verified: Whether it leads to ``sslrootcert``; None without one.
         error: Why the handshake failed, or the server was not reached.
+        auth: How the server would let the client in, where that was asked.
     """
 
     offered: bool | None = None
@@ -45,6 +47,7 @@ class TlsAnswer:
     chain_verified: bool | None = None
     chain_problem: str = ""
     error: str = ""
+    auth: AuthAnswer | None = None
 
     @property
     def leaf(self) -> CertificateDetails | None:
@@ -58,12 +61,14 @@ def probe(
     *,
     timeout: float = 5.0,
     key_password: str | None = None,
+    ask_auth: bool = False,
 ) -> TlsAnswer:
     """Shake hands with the server as *client* would, twice at most, and say what was seen.
 
     Args:
         timeout: Seconds for each handshake.
         key_password: Opens the key of the client's certificate.
+        ask_auth: Begin a login over the same connection, as ``authprobe`` does.
     """
     if endpoint.socket:
         return TlsAnswer(error="a Unix-domain socket has no TLS")
@@ -73,12 +78,12 @@ def probe(
         # That is the client's trouble, and another check's; the server is looked at without.
         tls = wire.context(replace(client, certificate=None))
     verified, problem = _trust(tls, client)
-    seen = _shake_hands(client, endpoint, tls, timeout)
+    seen = _shake_hands(client, endpoint, tls, timeout, ask_auth)
     if verified is not False and tls.verify_mode == ssl.CERT_REQUIRED:
         if isinstance(seen, ssl.SSLCertVerificationError):
             verified, problem = False, seen.verify_message
             tls.verify_mode = ssl.CERT_NONE
-            seen = _shake_hands(client, endpoint, tls, timeout)
+            seen = _shake_hands(client, endpoint, tls, timeout, ask_auth)
         elif isinstance(seen, TlsAnswer) and seen.offered:
             verified = True
     if not isinstance(seen, TlsAnswer):
@@ -114,7 +119,7 @@ def _trust(tls: ssl.SSLContext, client: Client) -> tuple[bool | None, str]:
 
 
 def _shake_hands(
-    client: Client, endpoint: Endpoint, tls: ssl.SSLContext, timeout: float
+    client: Client, endpoint: Endpoint, tls: ssl.SSLContext, timeout: float, ask_auth: bool
 ) -> TlsAnswer | ssl.SSLError:
     deadline = Deadline(timeout)
     try:
@@ -122,7 +127,10 @@ def _shake_hands(
             wire.dial(endpoint, deadline) as sock,
             wire.start_tls(sock, client, endpoint, tls, deadline) as secured,
         ):
-            return _seen(secured)
+            seen = _seen(secured)
+            if not ask_auth:
+                return seen
+            return replace(seen, auth=authprobe.over_tls(secured, client, deadline))
     except NoTls as error:
         return TlsAnswer(offered=False, error=str(error))
     except WireError as error:
