@@ -79,6 +79,53 @@ GROUPS = (
     ),
 )
 
+AUDIT = Section(
+    "the audit",
+    (
+        Option(
+            ("--audit",),
+            "log in, read only, and compare the live server with what this client needs",
+        ),
+        Option(
+            ("--fail-on",),
+            "what makes the answer no: a finding of this severity or above, a mismatch, or "
+            "anything left unknown; default: mismatch",
+            "WHAT",
+            choices=("critical", "high", "medium", "low", "mismatch", "unknown", "never"),
+        ),
+        Option(
+            ("--select",),
+            "only checks whose id begins so, such as PGM-TLS; may be repeated",
+            "IDS",
+            convert=not_empty,
+            many=True,
+        ),
+        Option(("--skip",), "none of these checks", "IDS", convert=not_empty, many=True),
+        Option(
+            ("--severity",),
+            "take a check's findings for more or less severe",
+            "ID=LEVEL",
+            convert=not_empty,
+            many=True,
+        ),
+        Option(("--explain",), "print what one check is about", "ID", convert=not_empty),
+        Option(
+            ("--audit-optional",), "a server that cannot be logged in to is no failure (exit 0)"
+        ),
+        Option(
+            ("--no-probe",),
+            "do not ask the server, in at most two more connections, how it would let this "
+            "client in; it may log them as failed logins",
+        ),
+        Option(
+            ("--timeout",),
+            "time for the login; default: connect_timeout of the file, or 10",
+            "SECONDS",
+            convert=seconds,
+        ),
+    ),
+)
+
 COMMANDS = (
     Command(
         "pgconfig create",
@@ -247,11 +294,11 @@ COMMANDS = (
     Command(
         "pgserverconfig",
         "pgserverconfig:serverconfig",
-        "Print what a server needs in postgresql.conf and pg_hba.conf to serve this client",
+        "Print what a server needs to serve this client, or audit whether a live one has it",
         (
             "pgmonkey pgserverconfig --filepath config.yaml",
             "pgmonkey pgserverconfig -c config.yaml --client-address 10.1.0.0/16",
-            "pgmonkey pgserverconfig -c config.yaml --processes 4 --replicas 3 --surge 1/3",
+            "pgmonkey pgserverconfig -c config.yaml --audit --fail-on critical",
             "pgmonkey pgserverconfig -c config.yaml --emit pg_hba.conf",
         ),
         (
@@ -326,10 +373,18 @@ COMMANDS = (
                     ),
                 ),
             ),
-            CONFIGURATION,
-            output("text", "json", "markdown"),
+            AUDIT,
+            CONFIGURATION_TO_CONNECT,
+            output(
+                *("text", "table", "json", "markdown", "sarif", "junit", "github", "gitlab"),
+                live=True,
+                several=True,
+            ),
         ),
-        {},
+        {
+            1: "audited, and the answer is no by the measure of --fail-on",
+            3: "nobody could log in; recommendations are printed all the same",
+        },
     ),
     Command(
         "pgexport",

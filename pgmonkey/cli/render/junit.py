@@ -42,13 +42,15 @@ def _case(
     if failure is None:
         return (f"{head}/>",)
     text = "\n".join(filter(None, (failure.message, failure.reached, failure.hint)))
-    tag = f"{kind} type={quoteattr(failure.code)} message={_attribute(failure.message)}"
-    return (f"{head}>", f"      <{tag}>{_plain(escape(text))}</{kind}>", "    </testcase>")
+    tag = f"{kind} type={quoteattr(failure.code)} message={attribute(failure.message)}"
+    return (f"{head}>", f"      <{tag}>{plain(escape(text))}</{kind}>", "    </testcase>")
 
 
-def _attribute(text: str) -> str:
-    return _plain(quoteattr(text))
+def attribute(text: str) -> str:
+    """Return *text* as a quoted attribute."""
+    return plain(quoteattr(text))
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
+    """Return *text* without what XML or an ASCII stream cannot carry."""
     return _FORBIDDEN.sub("?", text).encode("ascii", "xmlcharrefreplace").decode()

@@ -1,0 +1,540 @@
+"""The lines of pg_hba.conf: the one that decides, those around it, and the file itself.
+
+A line is judged for what it lets others do as well: what is wider than this client needs
+is open to whoever learns its password.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import replace
+
+from pgmonkey.server.admission import judge
+from pgmonkey.server.checks.admission import HOST, NO_PROBE, SERVES, SSLMODE, USER, answers, reads
+from pgmonkey.server.checks.model import (
+    NO_LOGIN,
+    Answer,
+    Check,
+    Facts,
+    Judgement,
+    Severity,
+    fail,
+    not_applicable,
+    ok,
+    unknown,
+)
+from pgmonkey.server.checks.words import (
+    IN_PSQL,
+    RELOAD,
+    count,
+    in_config,
+    is_local,
+    parameter_finding,
+    remote,
+    rule_finding,
+)
+from pgmonkey.server.evidence import READ_HBA, Unread
+from pgmonkey.server.hba import CLEARTEXT, Rule, RuleSet
+
+CERT = "connection_settings.sslcert"
+
+# Shorter prefixes than these are more than one site's network.
+NARROW = {4: 16, 6: 48}
+# Names in one finding; the rest is counted.
+SHOWN = 5
+
+
+def live(facts: Facts) -> RuleSet | Unread:
+    """Return the rules of the server, or why there are none to look at."""
+    return facts.evidence.hba if facts.evidence else Unread(NO_LOGIN, READ_HBA)
+
+
+def deciding(facts: Facts) -> Rule | None:
+    """Return the rule that lets this client in, or that it fails at."""
+    if facts.admission is None:
+        return None
+    if facts.admission.admitted is not None:
+        return facts.admission.admitted.verdict.rule
+    return next(
+        (s.verdict.rule for s in facts.admission.steps if s.verdict.outcome == "method"), None
+    )
+
+
+def strong_enough(facts: Facts) -> Judgement:
+    """Good: scram-sha-256, cert, gss, or peer on a socket. Bad: trust, password without TLS."""
+    rule = deciding(facts)
+    if rule is not None and facts.admission is not None:
+        used = facts.admission.admitted or facts.admission.steps[0]
+        encrypted = used.verdict.attempt.encryption != "none"
+        return _judge_method(facts, rule.method, encrypted, f"{rule.place}: {rule}")
+    if facts.admission is not None:
+        return not_applicable("no line lets this client in")
+    method = ((facts.session.system_user if facts.session else None) or "").partition(":")[0]
+    if method and not facts.proxied:
+        encrypted = facts.evidence is not None and facts.evidence.client.tls
+        return _judge_method(facts, method, encrypted, f"the login was made by {method}")
+    kinds = {"cleartext": "password", "sasl": "scram-sha-256"}
+    for answer in answers(facts):
+        if answer.kind in SERVES:
+            method = kinds.get(answer.kind, answer.kind)
+            if answer.kind == "trust" and (facts.client.certificate or facts.socket):
+                return unknown("the server asks for nothing: trust, cert or peer", READ_HBA)
+            found = f"the server asks for {reads(answer.kind)}"
+            return _judge_method(facts, method, answer.encrypted, found)
+    return unknown(NO_PROBE, READ_HBA)
+
+
+def _judge_method(facts: Facts, method: str, encrypted: bool, found: str) -> Judgement:
+    severity: Severity | None = None
+    if method == "trust" and not facts.socket:
+        severity = "critical" if remote(facts) else "high"
+        found += "; trust lets in whoever can reach the port"
+    elif method == "trust":
+        severity = "medium"
+        found += "; trust lets in every user of the machine"
+    elif method in CLEARTEXT and not facts.socket:
+        severity = "medium" if encrypted else "critical"
+        found += "; it hands the password to the server" + ("" if encrypted else " in clear")
+    elif method == "ident" and not facts.socket:
+        severity = "high"
+        found += "; ident believes the client's machine"
+    elif method == "md5":
+        severity = "medium"
+        found += "; md5 is obsolete"
+    return ok(found) if severity is None else rule_finding(facts, found, severity)
+
+
+def narrow_enough(facts: Facts) -> Judgement:
+    """Good: one database, one role, one network. Bad: host all all 0.0.0.0/0."""
+    rule = deciding(facts)
+    if rule is None:
+        rules = live(facts)
+        if isinstance(rules, Unread):
+            return unknown(rules)
+        return not_applicable("no line lets this client in")
+    wide = []
+    if any(token.text == "all" and not token.quoted for token in rule.databases):
+        wide.append("every database")
+    if any(token.text == "all" and not token.quoted for token in rule.users):
+        wide.append("every role")
+    if _wide(rule):
+        wide.append(f"addresses {rule.address}")
+    if not wide:
+        return ok(f"{rule.place}: {rule}")
+    return rule_finding(facts, f"{rule.place}: {rule} admits {', '.join(wide)}")
+
+
+def _wide(rule: Rule) -> bool:
+    if rule.address == "all":
+        return True
+    try:
+        network = ipaddress.ip_network(rule.address, strict=False)
+    except ValueError:
+        return False
+    return network.prefixlen < NARROW[network.version]
+
+
+def reachable(facts: Facts) -> Judgement:
+    """Good: the line to recommend would decide. Bad: an earlier line with another method does."""
+    rules = live(facts)
+    if isinstance(rules, Unread):
+        return unknown(rules)
+    if facts.admission is None:
+        return unknown("the client's address is not known")
+    wanted = {rule.method for rule in facts.recommendation.exact}
+    for step in facts.admission.steps:
+        rule = step.verdict.rule
+        if step.verdict.outcome == "indeterminate":
+            return unknown("the line depends on names or networks that only the server knows")
+        if rule is None:
+            continue
+        if rule.method not in wanted and rule.strength < min(
+            (r.strength for r in facts.recommendation.exact), default=0
+        ):
+            found = f"{rule.place}: {rule} would be met before a line added at the end"
+            return rule_finding(facts, found)
+        if rule.method == "reject" and facts.admission.admitted is None:
+            found = f"{rule.place}: {rule} would be met before a line added at the end"
+            return rule_finding(facts, found)
+    return ok("no earlier line stands in its way")
+
+
+def no_plain_path(facts: Facts) -> Judgement:
+    """Good: hostssl lines only. Bad: a host line, which matches without TLS too."""
+    if facts.socket or not remote(facts):
+        return not_applicable("client and server are on one machine")
+    severity: Severity = "medium" if facts.client.sslmode in _ENCRYPTED else "high"
+    rules = live(facts)
+    if not isinstance(rules, Unread) and facts.known is not None and facts.admission is not None:
+        for step in facts.admission.steps:
+            attempt = replace(step.verdict.attempt, encryption="none")
+            verdict = judge(rules.rules, attempt, facts.known)
+            if verdict.outcome == "indeterminate":
+                return unknown("the line depends on names that only the server knows")
+            if verdict.outcome == "method" and verdict.rule is not None:
+                rule = verdict.rule
+                found = f"{rule.place}: {rule} serves this role without TLS too"
+                where = f"in {rule.file}, above line {rule.line}; then reload"
+                return fail(found, *_refusals(facts), where=where, severity=severity)
+            break
+        return ok("without TLS the server refuses this role")
+    if facts.auth_plain is None:
+        return unknown(
+            NO_PROBE if facts.evidence is None else "the lines could not be read", READ_HBA
+        )
+    if facts.auth_plain.kind in SERVES:
+        found = f"without TLS, the server asks this role for {reads(facts.auth_plain.kind)}"
+        where = "in pg_hba.conf, above the first line that matches this client; then reload"
+        return fail(found, *_refusals(facts), where=where, severity=severity)
+    if facts.auth_plain.kind == "unreachable":
+        return unknown("the server did not answer", READ_HBA)
+    return ok("without TLS the server refuses this role")
+
+
+_ENCRYPTED = ("require", "verify-ca", "verify-full")
+
+
+def _refusals(facts: Facts) -> tuple[str, ...]:
+    """Return lines that refuse this client, and nobody else, where it comes without TLS."""
+    return tuple(
+        str(replace(rule, type="hostnossl", method="reject", options=()))
+        for rule in facts.recommendation.exact
+        if rule.type != "local"
+    )
+
+
+def loads(facts: Facts) -> Answer:
+    """Good: every line is understood. Bad: one is not, so that no reload changes anything."""
+    rules = live(facts)
+    if isinstance(rules, Unread):
+        return unknown(rules)
+    if not rules.problems:
+        return ok(count(len(rules.rules), "line") + " without an error")
+    return tuple(
+        fail(
+            f"{problem.place}: {problem.error}",
+            f"correct or remove line {problem.line} of {problem.file}",
+            RELOAD,
+            where="until then every reload is refused, and the lines loaded before go on",
+            subject=problem.error,
+        )
+        for problem in rules.problems[:SHOWN]
+    )
+
+
+def tls_lines_live(facts: Facts) -> Judgement:
+    """Good: ssl is on, or there is no hostssl line. Bad: hostssl lines that can never match."""
+    rules = live(facts)
+    if isinstance(rules, Unread):
+        return unknown(rules)
+    dead = [rule for rule in rules.rules if rule.disabled]
+    if not dead:
+        return ok("every line can match")
+    found = f"{dead[0].place}: {dead[0]} can never match while ssl is off"
+    if len(dead) > 1:
+        found += f", nor can {len(dead) - 1} more"
+    return parameter_finding(facts, found, "ssl", "on")
+
+
+def no_trust(facts: Facts) -> Judgement:
+    """Good: trust on sockets and loopback at most. Bad: host all all 10.0.0.0/8 trust."""
+    rules = live(facts)
+    if isinstance(rules, Unread):
+        return unknown(rules)
+    open_lines = [
+        rule
+        for rule in rules.rules
+        if rule.type != "local" and rule.method == "trust" and not _own_machine(rule)
+    ]
+    if not open_lines:
+        return ok("no line trusts the network")
+    first = open_lines[0]
+    found = f"{first.place}: {first} lets in whoever can reach the port, without any proof"
+    if len(open_lines) > 1:
+        found += f"; {len(open_lines) - 1} more"
+    better = str(replace(first, method="scram-sha-256", options=()))
+    return fail(found, better, where=f"in {first.file}, in place of line {first.line}; then reload")
+
+
+def _own_machine(rule: Rule) -> bool:
+    if rule.address == "samehost":
+        return True
+    try:
+        return ipaddress.ip_network(rule.address, strict=False).is_loopback
+    except ValueError:
+        return is_local(rule.address)
+
+
+def superusers_kept_out(facts: Facts) -> Judgement:
+    """Good: superusers log in through the socket. Bad: host all all, which includes postgres."""
+    rules = live(facts)
+    if isinstance(rules, Unread):
+        return unknown(rules)
+    assert facts.evidence is not None
+    superusers = facts.evidence.superusers
+    if isinstance(superusers, Unread):
+        return unknown(superusers)
+    if facts.admission is None or facts.known is None:
+        return unknown("the client's address is not known")
+    attempt = facts.admission.steps[0].verdict.attempt
+    if attempt.address is None or attempt.address.is_loopback:
+        return not_applicable("client and server are on one machine")
+    reached: list[str] = []
+    unsure = False
+    by: Rule | None = None
+    for name, groups in superusers.items():
+        if name == facts.client.user:
+            continue  # that the client is one is what PGM-ROL-001 says
+        known = replace(facts.known, member_of=groups)
+        for encryption in ("tls", "none"):
+            tried = replace(attempt, user=name, encryption=encryption, replication="")
+            verdict = judge(rules.rules, tried, known)
+            unsure = unsure or verdict.outcome == "indeterminate"
+            if verdict.outcome == "method":
+                reached.append(name)
+                by = by or verdict.rule
+                break
+    if by is not None:
+        names = ", ".join(reached[:SHOWN]) + (" ..." if len(reached) > SHOWN else "")
+        found = f"{by.place}: {by} lets superusers in from {attempt.address}: {names}"
+        who = ",".join(str(token) for token in _named(reached, facts))
+        # From this client's network alone: an administrator may come from another one.
+        networks = dict.fromkeys(rule.address for rule in facts.recommendation.exact)
+        lines = tuple(f"host all {who} {network} reject" for network in networks if network)
+        return fail(found, *lines, where=f"in {by.file}, above line {by.line}; then reload")
+    if unsure:
+        return unknown("the lines depend on names or networks that only the server knows")
+    return ok("no superuser is let in from the network")
+
+
+def _named(names: list[str], facts: Facts) -> list[object]:
+    from pgmonkey.server.hba import user_token
+
+    tokens = (user_token(name, facts.major) for name in names)
+    return [token for token in tokens if token is not None]
+
+
+def numeric(facts: Facts) -> Judgement:
+    """Good: a CIDR. Bad: a host name, which the server has to look up for each login."""
+    rules = live(facts)
+    if isinstance(rules, Unread):
+        return unknown(rules)
+    if facts.admission is None:
+        return unknown("the client's address is not known")
+    # A line of which only the server can tell whether it matches, or the deciding one.
+    asked = [
+        rule
+        for step in facts.admission.steps
+        for rule in step.verdict.branches
+        if rule is not None and rule.type != "local" and rule.address != "all"
+    ]
+    for rule in asked:
+        try:
+            ipaddress.ip_network(rule.address, strict=False)
+        except ValueError:
+            found = f"{rule.place}: {rule} hangs on "
+            found += "the interfaces of the server" if rule.address.startswith("same") else "DNS"
+            return rule_finding(facts, found)
+    return ok("addresses decide")
+
+
+def certificate_demand(facts: Facts) -> Judgement:
+    """Good: both sides want a client certificate, or neither. Bad: one of them does."""
+    if facts.socket:
+        return not_applicable("there is no TLS on a socket")
+    has = facts.client.certificate is not None and not facts.client.certificate.missing
+    rule = deciding(facts)
+    if rule is not None:
+        demand = rule.client_certificate
+        if demand and not has:
+            return _certificate_missing(f"{rule.place}: {rule} demands a client certificate", facts)
+        if has and not demand:
+            found = f"{rule.place}: {rule} asks for no certificate, and the configuration has one"
+            return rule_finding(facts, found, "low")
+        return ok("both sides want a client certificate" if has else "neither side wants one")
+    if any(answer.detail == "certificate" for answer in answers(facts)):
+        found = "the server demands a client certificate"
+        return _certificate_missing(found, facts)
+    if has:
+        return unknown("whether the server asks for the certificate stands in its rules", READ_HBA)
+    if facts.admission is not None:
+        return not_applicable("no line lets this client in")
+    return ok("neither side wants a client certificate") if facts.evidence else unknown(NO_LOGIN)
+
+
+def _certificate_missing(found: str, facts: Facts) -> Judgement:
+    return fail(
+        f"{found}, and the configuration has none",
+        "sslcert: client.crt",
+        "sslkey: client.key",
+        where=in_config(facts),
+    )
+
+
+def mapped(facts: Facts) -> Judgement:
+    """Good: pg_ident.conf maps somebody to this role. Bad: the map= of the line is not there."""
+    rule = deciding(facts)
+    if rule is None:
+        rules = live(facts)
+        return unknown(rules) if isinstance(rules, Unread) else not_applicable("no line matches")
+    name = rule.option("map")
+    if name is None:
+        return not_applicable("the line has no map=")
+    assert facts.evidence is not None
+    rows = facts.evidence.ident
+    if isinstance(rows, Unread):
+        return unknown(rows)
+    # A regular expression may name the role by what it captured, and `all` is a keyword
+    # from 16 on: these can only be judged by the server.
+    fitting = [
+        row
+        for row in rows
+        if row.map == name
+        and row.role is not None
+        and (
+            row.role == facts.client.user
+            or row.role[:1] in ("+", "/", "\\")
+            or row.role == "all"
+            or "\\1" in row.role
+        )
+    ]
+    broken = [row for row in rows if row.error]
+    if broken:
+        line = broken[0].line
+        return fail(
+            f"pg_ident.conf:{line}: {broken[0].error}",
+            f"correct line {line}",
+            RELOAD,
+            where="in pg_ident.conf",
+        )
+    if fitting:
+        return ok(f"map {name} stands at pg_ident.conf:{fitting[0].line}")
+    certificate = facts.client.certificate
+    who = (certificate.common_name if certificate else None) or facts.client.os_user
+    return fail(
+        f"{rule.place}: {rule} needs map {name}, which maps nobody to {facts.client.user}",
+        f'{name} "{who}" "{facts.client.user}"',
+        where="in pg_ident.conf; then reload",
+    )
+
+
+_VIEW = "pg_hba_file_rules (superuser, or SELECT on the view and EXECUTE on its function)"
+
+HBA = (
+    Check(
+        "PGM-HBA-001",
+        "the method that lets this client in is a strong one",
+        "critical",
+        USER,
+        "trust asks for nothing, ident believes the other machine, password and its like hand "
+        "the password to the server, and md5 can be replayed from a stolen table.",
+        f"{_VIEW}; else system_user (16+) or the server's first answer",
+        "Change the line's method to scram-sha-256, after the password was set anew.",
+        strong_enough,
+    ),
+    Check(
+        "PGM-HBA-002",
+        "the line that decides is no wider than needed",
+        "medium",
+        USER,
+        "all databases, all roles or a large network are open to whoever learns any password.",
+        _VIEW,
+        "Put a line with this database, role and network above it.",
+        narrow_enough,
+    ),
+    Check(
+        "PGM-HBA-003",
+        "the recommended line would be reached",
+        "high",
+        HOST,
+        "The first line that matches decides; one added at the end of the file often does not.",
+        _VIEW,
+        "Insert the line above the one that the finding names.",
+        reachable,
+    ),
+    Check(
+        "PGM-HBA-004",
+        "this role cannot log in without TLS",
+        "high",
+        SSLMODE,
+        "What the server accepts without TLS, a misconfigured client will send without TLS.",
+        f"{_VIEW}; else the server's first answer without TLS",
+        "Turn host lines into hostssl, or put a hostnossl line with reject above.",
+        no_plain_path,
+    ),
+    Check(
+        "PGM-HBA-005",
+        "pg_hba.conf loads",
+        "high",
+        HOST,
+        "One line with an error, and every reload is refused: the server goes on with the "
+        "lines it had, until a restart fails.",
+        _VIEW,
+        "Correct the line, and reload.",
+        loads,
+    ),
+    Check(
+        "PGM-HBA-006",
+        "hostssl lines can match",
+        "high",
+        SSLMODE,
+        "While ssl is off, hostssl lines are loaded and match nobody; the next line decides.",
+        _VIEW,
+        "ssl = on, with a certificate, and reload.",
+        tls_lines_live,
+    ),
+    Check(
+        "PGM-HBA-007",
+        "no line trusts the network",
+        "critical",
+        HOST,
+        "trust lets in whoever can reach the port, as any role that the line names.",
+        _VIEW,
+        "Replace trust by scram-sha-256.",
+        no_trust,
+    ),
+    Check(
+        "PGM-HBA-008",
+        "superusers are not let in from the client's network",
+        "high",
+        HOST,
+        "A superuser owns the machine: whoever guesses that password needs no other.",
+        f"{_VIEW}, and the superusers of pg_roles",
+        "Put a reject line for them above, and let them in through the socket.",
+        superusers_kept_out,
+    ),
+    Check(
+        "PGM-HBA-009",
+        "the decision does not hang on DNS or interfaces",
+        "low",
+        HOST,
+        "A host name is looked up twice for each login; where that fails, the line is skipped.",
+        _VIEW,
+        "Write the network as a CIDR.",
+        numeric,
+    ),
+    Check(
+        "PGM-HBA-010",
+        "the demand for a client certificate fits the client",
+        "high",
+        CERT,
+        "A line that demands a certificate ends the login of a client without one, and a "
+        "certificate which nobody asks for protects nothing.",
+        f"{_VIEW}; else the server's first answer",
+        "Give the configuration a certificate, or change the line.",
+        certificate_demand,
+    ),
+    Check(
+        "PGM-HBA-011",
+        "the user map of the line knows this role",
+        "high",
+        USER,
+        "With map=, the name of the certificate or of the system user must be mapped to the "
+        "role in pg_ident.conf.",
+        "pg_ident_file_mappings (superuser, or the two grants; from 15 on)",
+        "Add the line that the finding prints to pg_ident.conf, and reload.",
+        mapped,
+    ),
+)
+
+__all__ = ["HBA", "IN_PSQL", "deciding", "live"]
