@@ -28,13 +28,14 @@ def connect(settings: Settings, timeout: float | None = None) -> psycopg.Connect
     import psycopg
 
     from pgmonkey.connections.driver import open_connection
-    from pgmonkey.connections.probe import probe
 
     if timeout:
         settings = within(settings, timeout)
     try:
         return open_connection(settings, "normal")
     except psycopg.Error as error:
+        from pgmonkey.connections.probe import probe
+
         seconds = timeout or connect_timeout(settings)
         ladder = probe(
             settings, max(LADDER_TIMEOUT, seconds / 2), limit_said(settings, timeout, seconds)
