@@ -26,6 +26,8 @@ class Option(NamedTuple):
         variable: The environment variable that stands in for it.
         counted: A switch that may be repeated; its value is how often it was given.
         many: It may be given any number of times; its value is a tuple.
+        words: Each time it is given it takes every word up to the next option, as a shell
+            makes them of ``*.csv``; goes with ``many``.
         beside: The option whose latest value this one belongs to: ``-O`` is the file of
             the ``--format`` before it. Its value has pairs of both.
     """
@@ -39,6 +41,7 @@ class Option(NamedTuple):
     variable: str = ""
     counted: bool = False
     many: bool = False
+    words: bool = False
     beside: str = ""
 
     @property
@@ -91,6 +94,13 @@ def character(text: str) -> str:
     if len(char) != 1 or not char.isascii() or char in '\r\n"':
         raise ValueError(f"{text!r} is not one ASCII character; a tab is '\\t'")
     return char
+
+
+def any_character(text: str) -> str:
+    """Return the one character that *text* is, quotes included."""
+    from pgmonkey.transfer.settingsfile import character
+
+    return character(text)
 
 
 def column_names(text: str) -> object:

@@ -134,6 +134,15 @@ class _Parser(argparse.ArgumentParser):
             self.add_argument(*option.flags, dest=option.name, action="count", default=0)
         elif option.metavar is None:
             self.add_argument(*option.flags, dest=option.name, action="store_true")
+        elif option.words:
+            self.add_argument(
+                *option.flags,
+                dest=option.name,
+                metavar=option.metavar,
+                nargs="+",
+                action="extend",
+                type=_converter(option),
+            )
         elif option.many:
             action = self.add_argument(
                 *option.flags,

@@ -40,15 +40,17 @@ _TAG = "tag:yaml.org,2002:"
 _SCALAR_TAGS = frozenset(_TAG + kind for kind in ("str", "int", "float", "bool", "null"))
 
 
-def read_bytes(data: bytes, file: str) -> Table:
+def read_bytes(
+    data: bytes, file: str, *, max_bytes: int = MAX_BYTES, max_keys: int = MAX_KEYS
+) -> Table:
     """Return the root of a YAML file; UTF-8, with or without a byte order mark.
 
     Raises:
         ConfigError: It is not UTF-8, not YAML, or not one mapping.
     """
     start = Mark(file, 1, 1)
-    if len(data) > MAX_BYTES:
-        raise start.error(f"is larger than {MAX_BYTES // 1024} KiB")
+    if len(data) > max_bytes:
+        raise start.error(f"is larger than {max_bytes // 1024} KiB")
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise start.error("is UTF-16, not UTF-8; save it as UTF-8")
     try:
@@ -59,7 +61,7 @@ def read_bytes(data: bytes, file: str) -> Table:
     if bad := _FORBIDDEN.search(text):
         name = f"U+{ord(bad[0]):04X}"
         raise _after(text[: bad.start()], file).error(f"the character {name} cannot stand in YAML")
-    root = _read_text(text, file)
+    root = _read_text(text, file, max_keys)
     if isinstance(root, Table):
         return root
     if isinstance(root, Scalar) and root.text is None:
@@ -67,12 +69,12 @@ def read_bytes(data: bytes, file: str) -> Table:
     raise root.mark.error(f"expects a mapping of sections, not {kind(root)}")
 
 
-def _read_text(text: str, file: str) -> Node:
+def _read_text(text: str, file: str, max_keys: int) -> Node:
     import yaml
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        return _Builder(text, file, loader(text)).document()
+        return _Builder(text, file, loader(text), max_keys).document()
     except yaml.MarkedYAMLError as error:
         at = error.problem_mark or error.context_mark
         line, column = (at.line, at.column) if at else (0, 0)
@@ -105,8 +107,9 @@ def _in_our_words(text: str, line: int, column: int, error: yaml.MarkedYAMLError
 class _Builder:
     """Nodes from one stream of parser events."""
 
-    def __init__(self, text: str, file: str, loader: yaml.SafeLoader) -> None:
+    def __init__(self, text: str, file: str, loader: yaml.SafeLoader, max_keys: int) -> None:
         self.file = file
+        self.max_keys = max_keys
         self.lines = text.splitlines(keepends=True)
         self.loader = loader
         self.anchors: dict[str, Node] = {}
@@ -215,8 +218,8 @@ class _Builder:
         if not isinstance(node, Scalar):
             raise self.error(node.mark, f"a key must be text, not {kind(node)}")
         self.count += 1
-        if self.count > MAX_KEYS:
-            raise self.error(node.mark, f"more than {MAX_KEYS} keys")
+        if self.count > self.max_keys:
+            raise self.error(node.mark, f"more than {self.max_keys} keys")
         name = node.text or ""
         if name in table.keys:
             line = table.keys[name].line
@@ -235,7 +238,7 @@ class _Builder:
             if not isinstance(source, Table):
                 raise self.error(source.mark, f"'<<' takes mappings, not {kind(source)}")
             self.count += len(source.entries)
-            if self.count > MAX_KEYS:
-                raise self.error(mark, f"more than {MAX_KEYS} keys")
+            if self.count > self.max_keys:
+                raise self.error(mark, f"more than {self.max_keys} keys")
             for key, value in source.entries.items():
                 table.entries.setdefault(key, value)

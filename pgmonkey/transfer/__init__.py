@@ -1,6 +1,6 @@
 """CSV into and out of PostgreSQL, over a connection that somebody else opened.
 
-    from pgmonkey.transfer import export_csv
+    from pgmonkey.transfer import export_csv, import_csv
 
 Names are imported on first use, since a connection is all that most programs want.
 """
@@ -12,10 +12,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pgmonkey.transfer.exporter import Exported as Exported
     from pgmonkey.transfer.exporter import export_csv as export_csv
+    from pgmonkey.transfer.importing import import_csv as import_csv
+    from pgmonkey.transfer.plan import Summary as Summary
 
 _HOME = {
     "export_csv": "pgmonkey.transfer.exporter",
     "Exported": "pgmonkey.transfer.exporter",
+    "import_csv": "pgmonkey.transfer.importing",
+    "Summary": "pgmonkey.transfer.plan",
 }
 
 __all__ = [*_HOME]  # pyright: ignore[reportUnsupportedDunderAll]

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pgmonkey.errors import ShapeError
+from pgmonkey.transfer.cutter import Cutter, run
 
 _INTEGER = r"(?:-?[1-9][0-9]{0,17}|0)"  # 18 digits always fit bigint, 19 may not
 # -0 would lose its sign. An exponent wants its sign and one digit before the point, as
@@ -97,7 +98,7 @@ class Shape:
     Attributes:
         names: Of the fields of a record, for messages.
         types: Of each field: a name of ``PATTERNS``; anything else may hold any value.
-        delimiter, quote: As in the dialect; one byte each.
+        delimiter, quote, escape: As in the dialect; one byte each.
         null: The text for NULL, besides the empty one.
         lossy_only: Object only to what the server would take and change, since it is left
             to reject the rest (``--on-error skip``).
@@ -107,6 +108,7 @@ class Shape:
     types: tuple[str, ...]
     delimiter: str = ","
     quote: str = '"'
+    escape: str = '"'
     null: str | None = None
     lossy_only: bool = False
     _record: re.Pattern[bytes] = field(init=False, repr=False, compare=False)
@@ -116,7 +118,7 @@ class Shape:
         d, q = re.escape(self.delimiter), re.escape(self.quote)
         # The loop is unrolled so that no text can make the expression backtrack.
         plain = rf"[^{d}{q}\r\n]*"
-        anything = rf"{plain}(?:{q}[^{q}]*{q}{plain})*"
+        anything = rf"{plain}(?:{run(self.quote, self.escape)}{plain})*"
         null = "" if self.null is None else f"|{re.escape(self.null)}"
 
         def one(kind: str) -> str:
@@ -149,13 +151,16 @@ class Shape:
                 self._judge(found[1], data, at, first_line, file)
             at = found.end()
 
-    def _judge(self, record: bytes, data: bytes, at: int, first_line: int, file: str) -> None:
-        import csv
+    def widened(self, error: ShapeError) -> Shape:
+        """Return the shape in which the column that *error* names may hold its value too."""
+        at = self.names.index(error.column)
+        kind = wider(self.types[at], type_of(error.value)) or "text"
+        return replace(self, types=(*self.types[:at], kind, *self.types[at + 1 :]))
 
+    def _judge(self, record: bytes, data: bytes, at: int, first_line: int, file: str) -> None:
         text = record.decode("utf-8", "backslashreplace")
-        values = next(
-            csv.reader([text], delimiter=self.delimiter, quotechar=self.quote, strict=False), []
-        )
+        cutter = Cutter(self.delimiter, self.quote, self.escape)
+        values = next((found.values for found in cutter.records(text)), ())
         if len(values) != len(self.types):
             return
         for name, kind, value in zip(self.names, self.types, values, strict=True):

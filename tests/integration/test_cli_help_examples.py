@@ -25,10 +25,11 @@ ALL = dict.fromkeys(
 
 @pytest.fixture
 def folder(config_file: Path, tmp_path: Path) -> Path:
-    """A folder with a config.yaml, and with pgmonkey and python3 on the PATH it is used with."""
+    """A folder with a config.yaml and an items.csv, and with pgmonkey and python3 on the PATH it is used with."""
     folder = tmp_path / "work"
     folder.mkdir()
     config_file.rename(folder / "config.yaml")
+    (folder / "items.csv").write_text("name\nlamp\n")
     tools = tmp_path / "tools"
     tools.mkdir()
     for name, words in (("pgmonkey", "-m pgmonkey"), ("python3", "")):
@@ -66,8 +67,10 @@ def test_example_runs_as_printed(example: str, folder: Path, database: Database)
     )
     assert done.returncode == 0, done.stderr
     assert "error[" not in done.stderr
-    made = [path for path in folder.iterdir() if path.name != "config.yaml"]
+    made = [path for path in folder.iterdir() if path.name not in ("config.yaml", "items.csv")]
     writes = any(word in example for word in (">", "new.yaml", "pgexport --table"))
+    # The first import of a file writes its settings beside it.
+    writes |= example.endswith("--import_file items.csv")
     assert len(made) == writes + ("--manifest" in example)
     for path in made:
         assert path.stat().st_size > 0
@@ -75,4 +78,4 @@ def test_example_runs_as_printed(example: str, folder: Path, database: Database)
             compile(path.read_text(), path.name, "exec")
     # A result appears where a user looks for it: in the file, or on the screen.
     if not made and not example.startswith("source"):
-        assert done.stdout or "validate" in example
+        assert done.stdout or "validate" in example or "imported 1 row" in done.stderr

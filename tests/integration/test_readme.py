@@ -22,11 +22,13 @@ def blocks(language: str) -> list[str]:
 
 @pytest.fixture
 def folder(config_file: Path, database: Any) -> Path:
-    """A folder with the config.yaml of which the README speaks, and its table."""
+    """A folder with the config.yaml of which the README speaks, its table and its CSV."""
     with database.server.admin(database.name) as conn:
         conn.execute("CREATE TABLE item (name text)")
         conn.execute("GRANT ALL ON item TO PUBLIC")
     config_file.rename(config_file.parent / "config.yaml")
+    orders = "Id;Customer;Zip;Total\r\n1;Müller;00501;1.50\r\n2;;10115;2\r\n"
+    (config_file.parent / "orders.csv").write_bytes(orders.encode("cp1252"))
     return config_file.parent
 
 
@@ -59,6 +61,16 @@ def test_every_command_runs(folder, command):
         (folder / "config.yaml").unlink()
     done = run(*shlex.split(command)[1:], cwd=folder)
     assert (done.code, done.stdout + done.stderr != "") == (0, True), done.stderr
+
+
+def test_sample_of_an_import_is_what_pgimport_prints(folder):
+    found = re.search(r"^\$ (pgmonkey pgimport [^\n]*)\n(.*?)^```", README, re.S | re.M)
+    assert found is not None
+    command, sample = found.groups()
+    done = run(*shlex.split(command)[1:], cwd=folder)
+    speed = r"in [\d.]+ s, [\d,]+ rows/s"
+    assert re.sub(speed, "SPEED", done.stderr) == re.sub(speed, "SPEED", sample)
+    assert (done.code, done.stdout) == (0, "")
 
 
 def test_sample_of_mistakes_is_what_validate_prints(tmp_path):

@@ -113,7 +113,7 @@ def test_where_the_server_may_reject_only_silent_changes_are_objected_to():
 
 
 def test_null_text_and_other_delimiters_are_part_of_the_shape():
-    shape = Shape(("a", "b"), ("bigint", "text"), delimiter="|", quote="'", null="N/A")
+    shape = Shape(("a", "b"), ("bigint", "text"), delimiter="|", quote="'", escape="'", null="N/A")
     shape.check(b"N/A|'x|y'\n1|N/A\n", 1, "f")
     with pytest.raises(ShapeError):
         shape.check(b"n/a|x\n", 1, "f")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from pgmonkey.cli.failures import Failure
 
 if TYPE_CHECKING:
+    from pgmonkey.cli.render.imports import Imported, Planned
     from pgmonkey.transfer.exporter import Exported
 
 
@@ -104,7 +105,12 @@ class Report:
     command: str
     exit_code: int
     results: (
-        tuple[TypeResult, ...] | tuple[Finding, ...] | tuple[Value, ...] | tuple[Exported, ...]
+        tuple[TypeResult, ...]
+        | tuple[Finding, ...]
+        | tuple[Value, ...]
+        | tuple[Exported, ...]
+        | tuple[Imported, ...]
+        | tuple[Planned, ...]
     ) = ()
     server: Server | None = None
     error: Failure | None = None
