@@ -40,6 +40,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="MAJOR",
         help=f"major version of PostgreSQL, such as {', '.join(map(str, VERSIONS))}",
     )
+    group.addoption(
+        "--faults",
+        choices=("short", "long"),
+        default="short",
+        help="how often tests/faults repeats each fault (default: %(default)s)",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -80,12 +86,14 @@ def _choice(config: pytest.Config) -> Choice:
     return config.stash[CHOICE]
 
 
-def _start(config: pytest.Config, certs: CertKit, *, tls: bool) -> Iterator[PgServer]:
+def _start(
+    config: pytest.Config, certs: CertKit, *, tls: bool, fixed_port: bool = False
+) -> Iterator[PgServer]:
     choice = _choice(config)
     if choice.provider is None:
         refuse = pytest.fail if config.stash[WISH].required else pytest.skip
         refuse("no PostgreSQL server: " + "; ".join(choice.reasons))
-    setup = Setup(certs, tls)
+    setup = Setup(certs, tls, fixed_port=fixed_port)
     running = choice.provider.start(setup)
     try:
         yield PgServer(choice.provider, running, setup)
@@ -109,6 +117,19 @@ def server(pytestconfig: pytest.Config, certs: CertKit) -> Iterator[PgServer]:
 def plain_server(pytestconfig: pytest.Config, certs: CertKit) -> Iterator[PgServer]:
     """A second server, without TLS."""
     yield from _start(pytestconfig, certs, tls=False)
+
+
+@pytest.fixture(scope="session")
+def mortal_server(pytestconfig: pytest.Config, certs: CertKit) -> Iterator[PgServer]:
+    """A server without TLS that a test may halt, and resumes."""
+    yield from _start(pytestconfig, certs, tls=False, fixed_port=True)
+
+
+@pytest.fixture(scope="session")
+def other_server(mortal_server: PgServer) -> Iterator[PgServer]:
+    """A second one of these, with the same password."""
+    with mortal_server.twin() as other:
+        yield other
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -238,13 +238,16 @@ class Server:
         for attempt in range(ATTEMPTS):
             self.port = _free_port()
             try:
-                # Without capture: the server inherits the pipe and would keep it open.
-                options = ["-D", self._data, "-l", self._log, "-o", f"-p {self.port}"]
-                self._run([self._pg_ctl, "start", "-w", "-s", *options], capture=False)
+                self._launch()
                 return
             except subprocess.CalledProcessError as error:
                 if attempt == ATTEMPTS - 1 or "Address already in use" not in self.log():
                     raise RuntimeError(f"the server did not start\n{self.log()}") from error
+
+    def _launch(self) -> None:
+        # Without capture: the server inherits the pipe and would keep it open.
+        options = ["-D", self._data, "-l", self._log, "-o", f"-p {self.port}"]
+        self._run([self._pg_ctl, "start", "-w", "-s", *options], capture=False)
 
     def _run(self, command: list[Any], *, capture: bool = True) -> None:
         output = subprocess.PIPE if capture else subprocess.DEVNULL

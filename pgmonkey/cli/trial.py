@@ -18,6 +18,7 @@ from pgmonkey.cli.render import PoolFill, Server, TypeResult
 from pgmonkey.config.settings import ConnectionType, Settings
 from pgmonkey.connections.ladder import Ladder
 from pgmonkey.connections.manager import PGConnectionManager
+from pgmonkey.connections.pool_stats import PoolStats
 from pgmonkey.connections.probe import probe
 from pgmonkey.errors import PGMonkeyError
 
@@ -158,11 +159,11 @@ class _Watch:
             cipher=cipher if secure else None,
         )
 
-    def filling(self, figures: dict[str, int], deadline: float) -> bool:
+    def filling(self, figures: PoolStats, deadline: float) -> bool:
         """Note how full the pool is; return whether waiting longer makes sense."""
-        fill = PoolFill(figures["pool_available"], figures["pool_min"], figures["pool_max"])
+        fill = PoolFill(figures.idle, figures.min_size, figures.max_size)
         self._fill = fill
-        if fill.open >= fill.min_size or figures.get("connections_errors"):
+        if fill.open >= fill.min_size or figures.connect_errors:
             return False
         return time.monotonic() < deadline
 

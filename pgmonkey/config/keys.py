@@ -155,9 +155,10 @@ def _pool(section: str) -> tuple[Key, ...]:
         Key(section, "max_lifetime", "Time a connection may be reused before it is replaced", "number", default.max_lifetime, maximum=_YEAR, positive=True, unit="seconds", template="3600"),
         Key(section, "check_on_checkout", "Ask the server for a sign of life before handing a connection out", "switch", default.check_on_checkout, template="false"),
         Key(section, "max_waiting", "How many may wait for a connection; 0 sets no limit", "integer", default.max_waiting, maximum=_INT),
-        Key(section, "reconnect_timeout", "Time of failed attempts after which the pool reports it", "number", default.reconnect_timeout, maximum=_YEAR, positive=True, unit="seconds"),
+        Key(section, "reconnect_timeout", "Time of failed attempts after which the pool reports it, and rests until somebody asks", "number", default.reconnect_timeout, maximum=_YEAR, positive=True, unit="seconds"),
         Key(section, "num_workers", "Threads or tasks that open connections in the background", "integer", default.num_workers, 1, 100),
         Key(section, "name", "Name of the pool in log messages"),
+        Key(section, "leak_after", "Time after which a connection that is still held is reported with its borrower's calls; never unless given", "number", default.leak_after, maximum=_YEAR, positive=True, unit="seconds"),
     )
 
 

@@ -52,8 +52,9 @@ class Mark:
 class PoolSettings:
     """``pool_settings`` or ``async_pool_settings``; times in seconds.
 
-    The defaults are those of the documented template. The last four are psycopg_pool's
-    own parameters under their own names (psycopg documentation, "Connection pools").
+    The defaults are those of the documented template. Those from ``max_waiting`` to ``name``
+    are psycopg_pool's own parameters under their own names (psycopg documentation,
+    "Connection pools"). Without ``leak_after`` nobody looks for leaks.
     """
 
     min_size: int = 5
@@ -66,6 +67,7 @@ class PoolSettings:
     reconnect_timeout: float = 300.0
     num_workers: int = 3
     name: str | None = None
+    leak_after: float | None = None
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ import weakref
 from asyncio import current_task
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from time import monotonic
 from typing import Any, cast
 
 import psycopg
@@ -23,7 +24,8 @@ from psycopg.rows import TupleRow
 from pgmonkey.connections import base
 from pgmonkey.connections.base import Handle
 from pgmonkey.connections.driver_aio import AsyncConnection, begin, end, open_connection
-from pgmonkey.connections.pools import AsyncPool
+from pgmonkey.connections.pool_aio import AsyncPool
+from pgmonkey.connections.pool_stats import PoolStats
 from pgmonkey.errors import HandleError
 
 
@@ -45,6 +47,10 @@ class _AsyncHandle(Handle):
     _block_words = "async with"
     _loop: weakref.ref[asyncio.AbstractEventLoop] | None = None
 
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._reset()
+
     def cursor(self, *args: Any, **kwargs: Any) -> psycopg.AsyncCursor[Any]:
         """Open a cursor on the connection of this task's open block; arguments are psycopg's."""
         cursor: psycopg.AsyncCursor[Any] = self._current("cursor()").cursor(*args, **kwargs)
@@ -57,6 +63,24 @@ class _AsyncHandle(Handle):
     async def commit(self) -> None:
         """Commit what this task's open block did so far."""
         await self._current("commit()").commit()
+
+    async def __aenter__(self) -> psycopg.AsyncConnection[TupleRow]:
+        return await self._enter()
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: Any, trace: Any) -> None:
+        await self._leave(kind)
+
+    async def _enter(self) -> AsyncConnection:
+        """Begin a block and return its connection."""
+        raise NotImplementedError
+
+    async def _leave(self, kind: type[BaseException] | None) -> None:
+        """End this task's innermost block, which raised an exception of *kind* or none."""
+        raise NotImplementedError
+
+    def _reset(self) -> None:
+        """Have no connection and no block."""
+        raise NotImplementedError
 
     def _current(self, what: str) -> AsyncConnection:
         """Return the connection of the open block, or raise that *what* needs one."""
@@ -86,10 +110,6 @@ class AsyncConnectionHandle(_AsyncHandle):
     only the outermost one ends the transaction.
     """
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self._reset()
-
     def _reset(self) -> None:
         self._conn: AsyncConnection | None = None
         self._free = asyncio.Lock()
@@ -113,7 +133,7 @@ class AsyncConnectionHandle(_AsyncHandle):
         self._evict()
         await self._close_if_free()
 
-    async def __aenter__(self) -> psycopg.AsyncConnection[TupleRow]:
+    async def _enter(self) -> AsyncConnection:
         me = current_task()
         if self._conn is not None and self._owner == me:
             self._depth += 1
@@ -123,7 +143,7 @@ class AsyncConnectionHandle(_AsyncHandle):
             raise self._busy()
         try:
             conn = await self._sound()
-            await begin(conn, self.settings, self.connection_type)
+            await begin(conn, self.settings, self.connection_type, self._patience)
         except BaseException:  # interrupts too: the next block must find it free
             await self._close()  # it may be in the middle of a transaction
             self._free.release()
@@ -132,7 +152,7 @@ class AsyncConnectionHandle(_AsyncHandle):
         self._owner, self._depth = me, 1
         return conn
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: Any, trace: Any) -> None:
+    async def _leave(self, kind: type[BaseException] | None) -> None:
         try:
             conn = self._current("leaving")
         except HandleError:
@@ -198,10 +218,6 @@ class AsyncPoolHandle(_AsyncHandle):
     A block inside a block of the same task borrows a second one.
     """
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self._reset()
-
     def _reset(self) -> None:
         self._pool: AsyncPool | None = None
         self._starting = asyncio.Lock()
@@ -212,7 +228,11 @@ class AsyncPoolHandle(_AsyncHandle):
         async with self._starting:
             if self._pool is None:
                 make = functools.partial(open_connection, self.settings, self.connection_type)
-                pool = AsyncPool(make, self.settings.pool(self.connection_type))
+                pool = AsyncPool(
+                    make,
+                    self.settings.pool(self.connection_type),
+                    base.wants_primary(self.settings),
+                )
                 await pool.start()
                 self._pool = pool
                 self._opened()
@@ -224,23 +244,24 @@ class AsyncPoolHandle(_AsyncHandle):
         if pool is not None:
             await pool.close()
 
-    async def __aenter__(self) -> psycopg.AsyncConnection[TupleRow]:
+    async def _enter(self) -> AsyncConnection:
         me = current_task()
         conn = await self._borrow(len(self._blocks.get(me, ())))
-        self._blocks.setdefault(me, []).append(conn)
+        try:
+            self._blocks.setdefault(me, []).append(conn)
+        except BaseException:  # an interrupt: nobody will leave this block
+            self._forsake(me, conn)
+            raise
         return conn
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: Any, trace: Any) -> None:
+    async def _leave(self, kind: type[BaseException] | None) -> None:
         try:
             conn = self._current("leaving")
         except HandleError:
             if kind is None:
                 raise
             return  # the body's own exception says more
-        held = self._blocks[current_task()]
-        held.pop()
-        if not held:
-            del self._blocks[current_task()]
+        self._close_block(current_task(), conn)
         await self._give_back(conn, kind is not None)
 
     @asynccontextmanager
@@ -265,15 +286,29 @@ class AsyncPoolHandle(_AsyncHandle):
         if held:
             await held[-1].rollback()
 
-    def stats(self) -> dict[str, int]:
-        """Return psycopg_pool's figures (psycopg documentation, "Pool stats"); times in ms."""
-        return {} if self._pool is None else self._pool.get_stats()
+    def stats(self) -> PoolStats:
+        """Return the pool's figures; all zero while it is not open."""
+        return PoolStats() if self._pool is None else self._pool.stats()
 
     @property
     def busy(self) -> bool:
         """Whether a connection is lent, or being made."""
         figures = self.stats()
-        return figures.get("pool_size", 0) > figures.get("pool_available", 0)
+        return figures.size > figures.idle
+
+    def _close_block(self, borrower: object, conn: AsyncConnection) -> None:
+        held = self._blocks.get(borrower, [])
+        if conn in held:
+            held.remove(conn)
+        if not held:
+            self._blocks.pop(borrower, None)
+
+    def _forsake(self, borrower: object, conn: AsyncConnection) -> None:
+        """Put away the connection of a block that nobody will leave."""
+        self._close_block(borrower, conn)
+        pool = cast("AsyncPool | None", conn._pool)
+        if pool is not None:
+            pool.forsake(conn)
 
     def _current(self, what: str) -> AsyncConnection:
         held = self._blocks.get(current_task())
@@ -288,10 +323,12 @@ class AsyncPoolHandle(_AsyncHandle):
         pool = cast(AsyncPool, self._pool)
         if held >= pool.max_size:
             raise self._all_held(pool.max_size)
+        began = monotonic()
         conn = await pool.getconn()
-        conn.memory.lend(current_task())
         try:
-            await begin(conn, self.settings, self.connection_type)
+            conn.memory.lend(current_task())
+            left = pool.timeout - (monotonic() - began)
+            await begin(conn, self.settings, self.connection_type, left)
         except BaseException:  # interrupts too: the slot goes back to the pool
             await self._give_back(conn, True)
             raise

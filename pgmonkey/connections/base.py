@@ -104,6 +104,7 @@ INHERITED_MESSAGE = (
     "this block was opened before a fork and its connection is the parent's;"
     " open a block in the child instead"
 )
+SILENT_MESSAGE = "the server did not answer in time as the block began"
 UNKNOWN_MESSAGE = "the connection died during COMMIT; the transaction may have been committed"
 
 
@@ -114,21 +115,28 @@ class Memory:
         sqlstate: SQLSTATE of the last statement that failed, or None.
         doomed: Whether the server has said its last words while the connection was idle.
         inherited: Whether it came over a fork, and is the parent's.
-        handed_at: When it was given to a pool that had somebody waiting (monotonic seconds).
         borrower: The thread (its ident) or task whose block has the connection, or None.
+        deadline: Until when its server has to answer (monotonic seconds), or None.
+        place: Whose it is in a pool: a ``Place``, or None while it is idle.
+        generation: Of its pool's generations, the one it was made in.
+        discarded: Whether its pool has given it up.
     """
 
     def __init__(self) -> None:
         self.sqlstate: str | None = None
         self.doomed = False
         self.inherited = False
-        self.handed_at = 0.0
         self.borrower: object = None
+        self.deadline: float | None = None
+        self.place: Any = None
+        self.generation = 0
+        self.discarded = False
         self._former: set[object] = set()
 
     def lend(self, borrower: object) -> None:
         """Note who has the connection now."""
         self.borrower = borrower
+        self.sqlstate = None
 
     def take_back(self) -> None:
         """Note that the block is over; its borrower may still hold a reference."""
@@ -228,15 +236,41 @@ def scrubbed(error: psycopg.Error, settings: Settings) -> psycopg.Error:
 
 
 def pool_timeout_message(
-    stats: Mapping[str, int], waiting: int, seconds: float, last_error: Exception | None
+    size: int, max_size: int, in_use: int, waiting: int, seconds: float, error: Exception | None
 ) -> str:
     """Say why a pool had no connection to lend, with the numbers that tell the causes apart."""
-    size, idle = stats["pool_size"], stats["pool_available"]
     text = (
         f"no connection from the pool within {seconds:g} s: size {size} of at most"
-        f" {stats['pool_max']}, in use {max(0, size - idle)}, waiting {waiting}"
+        f" {max_size}, in use {in_use}, waiting {waiting}"
     )
-    return text if last_error is None else f"{text}; the last attempt failed: {last_error}"
+    return text if error is None else f"{text}; the last attempt failed: {error}"
+
+
+def wants_primary(settings: Settings) -> bool:
+    """Say whether only a server that takes writes will do."""
+    return settings.connection.get("target_session_attrs") in ("read-write", "primary")
+
+
+# What a client of a primary is told when it is none any more, or goes away (PostgreSQL
+# documentation, "PostgreSQL Error Codes"): read_only_sql_transaction; admin_shutdown,
+# crash_shutdown and cannot_connect_now; the class of connection exceptions.
+_READ_ONLY = "25006"
+_GOING_AWAY = ("57P01", "57P02", "57P03", "08")
+
+
+def demoted(conn: BaseConnection[Any], memory: Memory) -> bool:
+    """Say whether the block that ends on *conn* met a server that is no primary any more.
+
+    A statement is also refused as read only because its transaction was asked to be so.
+    Servers of 14 and later report what they are themselves; before, the doubt counts
+    against the server, and costs a reconnection.
+    """
+    state = memory.sqlstate or ""
+    if state != _READ_ONLY:
+        return state.startswith(_GOING_AWAY)
+    names = (b"in_hot_standby", b"default_transaction_read_only")
+    reported = [conn.pgconn.parameter_status(name) for name in names]
+    return conn.read_only is not True and reported != [b"off", b"off"]
 
 
 class Handle:

@@ -9,6 +9,7 @@ is psycopg's: ``isinstance(conn, psycopg.Connection)`` holds. ``driver_aio`` is 
 from __future__ import annotations
 
 from threading import get_ident
+from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import psycopg
@@ -36,7 +37,9 @@ class Connection(psycopg.Connection[TupleRow]):
         fork.watch(self)
 
     def wait(self, gen: PQGen[_RV], *args: Any, **kwargs: Any) -> _RV:
-        """Wait as psycopg does, and note the SQLSTATE of a failure."""
+        """Wait as psycopg does, but not beyond a deadline, and note the SQLSTATE of a failure."""
+        if self.memory.deadline is not None:
+            kwargs["timeout"] = max(0.0, self.memory.deadline - monotonic())
         try:
             return super().wait(gen, *args, **kwargs)
         except psycopg.Error as error:
@@ -111,11 +114,25 @@ def open_connection(settings: Settings, connection_type: ConnectionType) -> Conn
     raise failure
 
 
-def begin(conn: Connection, settings: Settings, connection_type: ConnectionType) -> None:
-    """Send the session settings with the transaction, where a pooler forgets them otherwise."""
+def begin(
+    conn: Connection, settings: Settings, connection_type: ConnectionType, seconds: float
+) -> None:
+    """Send the session settings with the transaction, where a pooler forgets them otherwise.
+
+    Raises:
+        psycopg.OperationalError: The server does not answer within *seconds*, or refuses.
+    """
     session = settings.session(connection_type)
     if session and settings.options.pooler == "transaction":
-        conn.execute(*base.settings_statement(session, local=True))
+        conn.memory.deadline = monotonic() + seconds
+        try:
+            conn.execute(*base.settings_statement(session, local=True))
+        except psycopg.OperationalError as error:
+            if monotonic() < conn.memory.deadline:
+                raise
+            raise psycopg.OperationalError(base.SILENT_MESSAGE) from error
+        finally:
+            conn.memory.deadline = None
 
 
 def end(conn: Connection, failed: bool) -> None:

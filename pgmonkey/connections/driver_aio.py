@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import current_task
+from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import psycopg
@@ -31,7 +32,9 @@ class AsyncConnection(psycopg.AsyncConnection[TupleRow]):
         fork.watch(self)
 
     async def wait(self, gen: PQGen[_RV], *args: Any, **kwargs: Any) -> _RV:
-        """Wait as psycopg does, and note the SQLSTATE of a failure."""
+        """Wait as psycopg does, but not beyond a deadline, and note the SQLSTATE of a failure."""
+        if self.memory.deadline is not None:
+            kwargs["timeout"] = max(0.0, self.memory.deadline - monotonic())
         try:
             return await super().wait(gen, *args, **kwargs)
         except psycopg.Error as error:
@@ -110,11 +113,25 @@ async def open_connection(settings: Settings, connection_type: ConnectionType) -
     raise failure
 
 
-async def begin(conn: AsyncConnection, settings: Settings, connection_type: ConnectionType) -> None:
-    """Send the session settings with the transaction, where a pooler forgets them otherwise."""
+async def begin(
+    conn: AsyncConnection, settings: Settings, connection_type: ConnectionType, seconds: float
+) -> None:
+    """Send the session settings with the transaction, where a pooler forgets them otherwise.
+
+    Raises:
+        psycopg.OperationalError: The server does not answer within *seconds*, or refuses.
+    """
     session = settings.session(connection_type)
     if session and settings.options.pooler == "transaction":
-        await conn.execute(*base.settings_statement(session, local=True))
+        conn.memory.deadline = monotonic() + seconds
+        try:
+            await conn.execute(*base.settings_statement(session, local=True))
+        except psycopg.OperationalError as error:
+            if monotonic() < conn.memory.deadline:
+                raise
+            raise psycopg.OperationalError(base.SILENT_MESSAGE) from error
+        finally:
+            conn.memory.deadline = None
 
 
 async def end(conn: AsyncConnection, failed: bool) -> None:

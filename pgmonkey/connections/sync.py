@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import functools
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import get_ident
+from time import monotonic
 from typing import Any, cast
 
 import psycopg
@@ -24,7 +26,9 @@ from psycopg.rows import TupleRow
 from pgmonkey.connections import base
 from pgmonkey.connections.base import Handle
 from pgmonkey.connections.driver import Connection, begin, end, open_connection
-from pgmonkey.connections.pools import Pool
+from pgmonkey.connections.leaving import Leave, Leaving, fetched
+from pgmonkey.connections.pool import Pool
+from pgmonkey.connections.pool_stats import PoolStats
 from pgmonkey.errors import HandleError
 
 
@@ -34,6 +38,11 @@ def _take(lock: threading.Lock, seconds: float) -> bool:
 
 class _SyncHandle(Handle):
     """What both sync handles do alike."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._leaves: dict[int, weakref.ref[Leave]] = {}
+        self._reset()
 
     def cursor(self, *args: Any, **kwargs: Any) -> psycopg.Cursor[Any]:
         """Open a cursor on the connection of this thread's open block; arguments are psycopg's."""
@@ -48,6 +57,31 @@ class _SyncHandle(Handle):
         """Commit what this thread's open block did so far."""
         self._current("commit()").commit()
 
+    def __enter__(self) -> psycopg.Connection[TupleRow]:
+        leave = fetched(self)
+        conn = self._enter()
+        if leave is not None:
+            leave.conn = conn
+        return conn
+
+    __exit__ = Leaving()
+
+    def _enter(self) -> Connection:
+        """Begin a block and return its connection."""
+        raise NotImplementedError
+
+    def _leave(self, kind: type[BaseException] | None) -> None:
+        """End this thread's innermost block, which raised an exception of *kind* or none."""
+        raise NotImplementedError
+
+    def _forsake(self, thread: object, conn: Connection) -> None:
+        """Put away the connection of a block of *thread* that nobody will leave."""
+        raise NotImplementedError
+
+    def _reset(self) -> None:
+        """Have no connection and no block."""
+        raise NotImplementedError
+
     def _current(self, what: str) -> Connection:
         """Return the connection of the open block, or raise that *what* needs one."""
         raise NotImplementedError
@@ -59,10 +93,6 @@ class ConnectionHandle(_SyncHandle):
     It stays open between blocks. A block inside a block of the same thread is part of it:
     only the outermost one ends the transaction.
     """
-
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self._reset()
 
     def _reset(self) -> None:
         self._conn: Connection | None = None
@@ -87,7 +117,7 @@ class ConnectionHandle(_SyncHandle):
         self._evict()
         self._close_if_free()
 
-    def __enter__(self) -> psycopg.Connection[TupleRow]:
+    def _enter(self) -> Connection:
         me = get_ident()
         if self._conn is not None and self._owner == me:
             self._depth += 1
@@ -97,7 +127,7 @@ class ConnectionHandle(_SyncHandle):
             raise self._busy()
         try:
             conn = self._sound()
-            begin(conn, self.settings, self.connection_type)
+            begin(conn, self.settings, self.connection_type, self._patience)
         except BaseException:  # interrupts too: the next block must find it free
             self._close()  # it may be in the middle of a transaction
             self._free.release()
@@ -106,7 +136,7 @@ class ConnectionHandle(_SyncHandle):
         self._owner, self._depth = me, 1
         return conn
 
-    def __exit__(self, kind: type[BaseException] | None, error: Any, trace: Any) -> None:
+    def _leave(self, kind: type[BaseException] | None) -> None:
         try:
             conn = self._current("leaving")
         except HandleError:
@@ -123,6 +153,14 @@ class ConnectionHandle(_SyncHandle):
             self._free.release()
             if self.closed:
                 self._close_if_free()
+
+    def _forsake(self, thread: object, conn: Connection) -> None:
+        if self._conn is conn and self._owner == thread:
+            self._depth -= 1
+            if not self._depth:
+                self._owner = None
+                self._close()
+                self._free.release()
 
     def rollback(self) -> None:
         """Roll back what this thread's block did so far; outside a block, do nothing."""
@@ -171,10 +209,6 @@ class PoolHandle(_SyncHandle):
     A block inside a block of the same thread borrows a second one.
     """
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self._reset()
-
     def _reset(self) -> None:
         self._pool: Pool | None = None
         self._starting = threading.Lock()
@@ -185,7 +219,11 @@ class PoolHandle(_SyncHandle):
         with self._starting:
             if self._pool is None:
                 make = functools.partial(open_connection, self.settings, self.connection_type)
-                pool = Pool(make, self.settings.pool(self.connection_type))
+                pool = Pool(
+                    make,
+                    self.settings.pool(self.connection_type),
+                    base.wants_primary(self.settings),
+                )
                 pool.start()
                 self._pool = pool
                 self._opened()
@@ -197,23 +235,24 @@ class PoolHandle(_SyncHandle):
         if pool is not None:
             pool.close()
 
-    def __enter__(self) -> psycopg.Connection[TupleRow]:
+    def _enter(self) -> Connection:
         me = get_ident()
         conn = self._borrow(len(self._blocks.get(me, ())))
-        self._blocks.setdefault(me, []).append(conn)
+        try:
+            self._blocks.setdefault(me, []).append(conn)
+        except BaseException:  # an interrupt: nobody will leave this block
+            self._forsake(me, conn)
+            raise
         return conn
 
-    def __exit__(self, kind: type[BaseException] | None, error: Any, trace: Any) -> None:
+    def _leave(self, kind: type[BaseException] | None) -> None:
         try:
             conn = self._current("leaving")
         except HandleError:
             if kind is None:
                 raise
             return  # the body's own exception says more
-        held = self._blocks[get_ident()]
-        held.pop()
-        if not held:
-            del self._blocks[get_ident()]
+        self._close_block(get_ident(), conn)
         self._give_back(conn, kind is not None)
 
     @contextmanager
@@ -238,15 +277,29 @@ class PoolHandle(_SyncHandle):
         if held:
             held[-1].rollback()
 
-    def stats(self) -> dict[str, int]:
-        """Return psycopg_pool's figures (psycopg documentation, "Pool stats"); times in ms."""
-        return {} if self._pool is None else self._pool.get_stats()
+    def stats(self) -> PoolStats:
+        """Return the pool's figures; all zero while it is not open."""
+        return PoolStats() if self._pool is None else self._pool.stats()
 
     @property
     def busy(self) -> bool:
         """Whether a connection is lent, or being made."""
         figures = self.stats()
-        return figures.get("pool_size", 0) > figures.get("pool_available", 0)
+        return figures.size > figures.idle
+
+    def _close_block(self, borrower: object, conn: Connection) -> None:
+        held = self._blocks.get(borrower, [])
+        if conn in held:
+            held.remove(conn)
+        if not held:
+            self._blocks.pop(borrower, None)
+
+    def _forsake(self, borrower: object, conn: Connection) -> None:
+        """Put away the connection of a block that nobody will leave."""
+        self._close_block(borrower, conn)
+        pool = cast("Pool | None", conn._pool)
+        if pool is not None:
+            pool.forsake(conn)
 
     def _current(self, what: str) -> Connection:
         held = self._blocks.get(get_ident())
@@ -261,10 +314,12 @@ class PoolHandle(_SyncHandle):
         pool = cast(Pool, self._pool)
         if held >= pool.max_size:
             raise self._all_held(pool.max_size)
+        began = monotonic()
         conn = pool.getconn()
-        conn.memory.lend(get_ident())
         try:
-            begin(conn, self.settings, self.connection_type)
+            conn.memory.lend(get_ident())
+            left = pool.timeout - (monotonic() - began)
+            begin(conn, self.settings, self.connection_type, left)
         except BaseException:  # interrupts too: the slot goes back to the pool
             self._give_back(conn, True)
             raise

@@ -124,7 +124,8 @@ class DockerProvider:
         container.with_copy_into_container(script, "/docker-entrypoint-initdb.d/10-tls.sh", 0o755)
         if self._published_here:
             # Annotated as a number; the docker library takes an address as well.
-            cast("dict[str, Any]", container.ports)["5432"] = ("127.0.0.1",)
+            address = ("127.0.0.1", free_port()) if setup.fixed_port else ("127.0.0.1",)
+            cast("dict[str, Any]", container.ports)["5432"] = address
         try:
             container.start()
         except (DockerException, OSError, RuntimeError, TimeoutError) as e:
@@ -132,6 +133,16 @@ class DockerProvider:
             container.stop()
             raise RuntimeError(f"{self.title} did not start: {e}\n{log}") from e
         return Container(container, published_here=self._published_here)
+
+    def standby(self, primary: Any, setup: Setup) -> Container:
+        raise Unavailable("a standby needs PostgreSQL's binaries: use --provider local or wheel")
+
+
+def free_port() -> int:
+    """Return a TCP port that nobody listens on just now."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return int(s.getsockname()[1])
 
 
 class Container:
@@ -152,6 +163,18 @@ class Container:
 
     def log(self) -> str:
         return _logs(self._container)
+
+    def halt(self, mode: str) -> None:
+        container = self._container.get_wrapped_container()
+        container.kill({"fast": "SIGINT", "immediate": "SIGQUIT"}[mode])
+        container.wait()
+
+    def resume(self) -> None:
+        self._container.get_wrapped_container().start()
+
+    def signal(self, pid: int, name: str) -> None:
+        code, output = self._container.exec(["kill", f"-{name}", str(pid)])
+        assert code == 0, output
 
     def stop(self) -> None:
         if not self._stopped:

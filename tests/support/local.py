@@ -6,10 +6,13 @@ the same.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import signal
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from pgmonkey.cli import throwaway
-from pgmonkey.cli.throwaway import Binaries
+from pgmonkey.cli.throwaway import SUPERUSER, Binaries
 from support.setup import Setup, Unavailable
 
 
@@ -50,13 +53,36 @@ class LocalProvider:
     def start(self, setup: Setup) -> Process:
         return Process(self._binaries, setup)
 
+    def standby(self, primary: Process, setup: Setup) -> Process:
+        if not (self._binaries.folder / "pg_basebackup").is_file():
+            raise Unavailable(f"no pg_basebackup in {self._binaries.folder}")
+        return Process(self._binaries, setup, primary)
+
 
 class Process(throwaway.Server):
     """One running server, as the harness knows it."""
 
     hostaddr: str | None = None
 
-    def __init__(self, binaries: Binaries, setup: Setup) -> None:
+    def __init__(self, binaries: Binaries, setup: Setup, primary: Process | None = None) -> None:
+        self._primary = primary
         # Where the machine has no IPv6 the server says so in its log, and starts.
         settings = setup.settings() | {"listen_addresses": "127.0.0.1,::1"}
         super().__init__(binaries, password=setup.password, files=setup.files(), settings=settings)
+
+    def halt(self, mode: str) -> None:
+        self._run([self._pg_ctl, "stop", "-w", "-s", "-D", self._data, "-m", mode])
+
+    def resume(self) -> None:
+        self._launch()
+
+    def signal(self, pid: int, name: str) -> None:
+        os.kill(pid, getattr(signal, f"SIG{name}"))
+
+    def _initdb(self, initdb: Path, password: str, files: Mapping[str, bytes]) -> None:
+        if self._primary is None:
+            super()._initdb(initdb, password, files)
+            return
+        source = f"host=127.0.0.1 port={self._primary.port} user={SUPERUSER} password={password}"
+        options = ["--checkpoint=fast", "--no-sync", "--write-recovery-conf"]
+        self._run([initdb.with_name("pg_basebackup"), "-D", self._data, "-d", source, *options])

@@ -51,8 +51,10 @@ class PgServer:
     superuser = SUPERUSER
     user = USER
 
-    def __init__(self, provider: Provider, running: Running, setup: Setup) -> None:
-        self._running = running
+    def __init__(
+        self, provider: Provider, running: Running, setup: Setup, *, fresh: bool = True
+    ) -> None:
+        self._provider, self._running, self._setup = provider, running, setup
         self.port = running.port
         self.password = setup.password
         self.provider = provider.name
@@ -60,11 +62,8 @@ class PgServer:
         self._tls = setup.tls
         with self.admin() as conn:
             self.version = conn.info.server_version // 10000
-            conn.execute(
-                sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(
-                    sql.Identifier(USER), sql.Literal(self.password)
-                )
-            )
+            if fresh:
+                self.set_password(self.password)
 
     def __repr__(self) -> str:
         return f"<PgServer {self.provider} {self.version} {self.host}:{self.port}>"
@@ -236,9 +235,68 @@ class PgServer:
             with self.admin() as conn:
                 conn.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
+    def set_password(self, password: str) -> None:
+        """Have the ordinary role log in with *password* from now on; the harness has its own."""
+        with self.admin() as conn:
+            exists = conn.execute("SELECT FROM pg_roles WHERE rolname = %s", [USER]).rowcount
+            conn.execute(
+                sql.SQL("{} ROLE {} LOGIN PASSWORD {}").format(
+                    sql.SQL("ALTER" if exists else "CREATE"),
+                    sql.Identifier(USER),
+                    sql.Literal(password),
+                )
+            )
+
+    def halt(self, mode: str) -> None:
+        """Shut down, ``fast`` (sessions are told) or ``immediate`` (as in a crash)."""
+        self._running.halt(mode)
+
+    def resume(self) -> None:
+        """Start again after ``halt``, and return when a login succeeds."""
+        self._running.resume()
+        until(self._answers)
+
+    def signal(self, pid: int, name: str) -> None:
+        """Send the signal *name* (STOP, CONT) to one process of the server."""
+        self._running.signal(pid, name)
+
+    @contextmanager
+    def twin(self) -> Iterator[PgServer]:
+        """Give another server like this one, with the same password and data of its own."""
+        running = self._provider.start(self._setup)
+        try:
+            yield PgServer(self._provider, running, self._setup)
+        finally:
+            running.stop()
+
+    @contextmanager
+    def standby(self) -> Iterator[PgServer]:
+        """Give a streaming standby of this server.
+
+        Raises:
+            Unavailable: The provider cannot make one.
+        """
+        running = self._provider.standby(self._running, self._setup)
+        try:
+            yield PgServer(self._provider, running, self._setup, fresh=False)
+        finally:
+            running.stop()
+
+    def promote(self) -> None:
+        """Make a primary of a standby, and return when it takes writes."""
+        with self.admin() as conn:
+            conn.execute("SELECT pg_promote()")
+
     def stop(self) -> None:
         """End the server and remove its data."""
         self._running.stop()
+
+    def _answers(self) -> bool:
+        try:
+            with self.admin():
+                return True
+        except psycopg.OperationalError:
+            return False
 
     def place(self, name: str, lines: Sequence[str]) -> None:
         """Write *lines* to the file *name* in the data folder, readable by the server only.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from pgmonkey.cli import throwaway
 from support.certs import CertKit
@@ -40,6 +40,15 @@ class Running(Protocol):
     def stop(self) -> None:
         """End the server and remove its data; a second call does nothing."""
 
+    def halt(self, mode: str) -> None:
+        """Shut the server down, ``fast`` or ``immediate``, and keep its data."""
+
+    def resume(self) -> None:
+        """Start it again, on the same port, and return when it accepts connections."""
+
+    def signal(self, pid: int, name: str) -> None:
+        """Send the signal *name*, such as STOP, to the process *pid* of the server."""
+
 
 class Provider(Protocol):
     """A way to start servers that is known to work on this machine.
@@ -61,6 +70,13 @@ class Provider(Protocol):
             RuntimeError: It did not start; the text ends with its log.
         """
 
+    def standby(self, primary: Any, setup: Setup) -> Running:
+        """Start a streaming standby of *primary*, which this provider has started.
+
+        Raises:
+            Unavailable: This provider cannot make one.
+        """
+
 
 @dataclass(frozen=True)
 class Setup:
@@ -70,11 +86,13 @@ class Setup:
         certs: Where its certificates come from.
         tls: Whether ``ssl`` is on.
         password: Of the superuser.
+        fixed_port: Whether its port stays the same when it is halted and resumed.
     """
 
     certs: CertKit
     tls: bool = True
     password: str = field(default_factory=lambda: secrets.token_hex(12))
+    fixed_port: bool = False
 
     def files(self) -> dict[str, bytes]:
         """Return what belongs into the data folder with mode 0600, by name."""
@@ -120,5 +138,6 @@ def hba(
     return (
         *(("local all all trust",) if socket else ()),
         f"host all {SUPERUSER} all scram-sha-256",
+        f"host replication {SUPERUSER} all scram-sha-256",
         *rules,
     )

@@ -15,6 +15,7 @@ from typing_extensions import assert_type
 
 from pgmonkey import ConfigError, PGConnectionManager, load_config, redact_config
 from pgmonkey.connections.aio import AsyncConnectionHandle, AsyncPoolHandle
+from pgmonkey.connections.pool_stats import PoolStats
 from pgmonkey.connections.sync import ConnectionHandle, PoolHandle
 
 manager = PGConnectionManager()
@@ -32,7 +33,7 @@ def sync_types() -> None:
     with pool as conn, conn.cursor(row_factory=dict_row) as cur:
         assert_type(conn, psycopg.Connection[TupleRow])
         assert_type(cur.execute("SELECT 1 AS one").fetchall(), list[dict[str, Any]])
-    assert_type(pool.stats(), dict[str, int])
+    assert_type(pool.stats(), PoolStats)
     pool.disconnect()
 
 

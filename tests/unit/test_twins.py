@@ -18,6 +18,7 @@ RENAMES = {
     "AsyncPoolHandle": "PoolHandle",
     "_AsyncHandle": "_SyncHandle",
     "AsyncConnection": "Connection",
+    "AsyncConnectionPool": "ConnectionPool",
     "AsyncCursor": "Cursor",
     "AsyncPool": "Pool",
     "AsyncIterator": "Iterator",
@@ -37,7 +38,22 @@ APART = {
     "_opened": "likewise",
     "_check_open": "likewise",
     "_abandon": "only threads are waited for",
+    "__aenter__": "an interrupt may hit a thread between any two steps: see leaving",
+    "__enter__": "likewise",
+    "__aexit__": "likewise",
+    "_forsake": "likewise",
+    "__init__": "likewise",
     "_reset": "the locks and what identifies an owner have other types",
+    "Place": "a thread sleeps on a lock, a task on a future",
+    "start": "only an async pool belongs to a loop",
+    "abandon": "threads are waited for, tasks are cancelled",
+    "forked": "likewise",
+    "_forget_workers": "likewise",
+    "worker": "a task can be cancelled",
+    "_WorkerCancelled": "likewise",
+    "_Event": "likewise",
+    "_connect": "likewise",
+    "_start_workers": "an interrupt hits threads, a cancellation tasks",
     "_forked": "an async handle cannot go on in a child: its loop is the parent's",
 }
 
@@ -87,7 +103,8 @@ def definitions(name: str, *, plain: bool) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("async_file", "sync_file"), [("aio.py", "sync.py"), ("driver_aio.py", "driver.py")]
+    ("async_file", "sync_file"),
+    [("aio.py", "sync.py"), ("driver_aio.py", "driver.py"), ("pool_aio.py", "pool.py")],
 )
 def test_async_module_without_the_async_words_is_the_sync_module(async_file, sync_file):
     assert definitions(async_file, plain=True) == definitions(sync_file, plain=False)

@@ -1,0 +1,42 @@
+"""Idle sessions are killed: nobody who asks afterwards notices."""
+
+from __future__ import annotations
+
+import pytest
+
+from support.faults import kill_idle
+from support.ledger import Ours, both_slots, opened
+from support.wait import until
+
+
+@pytest.mark.parametrize("size", [1, 4, 20])
+def test_no_request_fails_after_all_idle_sessions_were_killed(server, size):
+    """R1. The target for the first answer, 100 ms, is judged by the benchmark."""
+    assert kill_idle(server, Ours, size).errors == 0
+
+
+def test_one_dead_session_has_the_other_idle_ones_looked_at_too(server):
+    """The borrower of the first waits for one new connection; the others are replaced meanwhile."""
+    args = server.dsn_args(application_name="swept")
+    with opened(Ours, args, min_size=4, max_size=4, timeout=10) as pool:
+        until(lambda: pool.handle.stats().idle == 4)
+        server.terminate("application_name", "swept")
+        with pool.block() as conn:
+            conn.execute("SELECT 1")
+        until(lambda: pool.handle.stats().discards["dead"] == 4)
+        until(lambda: server.sessions("swept") == 4)
+        assert both_slots(pool, 4)
+
+
+def test_sessions_that_live_are_kept_when_another_is_found_dead(server):
+    args = server.dsn_args(application_name="spared")
+    with opened(Ours, args, min_size=3, max_size=3, timeout=10) as pool:
+        until(lambda: pool.handle.stats().idle == 3)
+        with pool.block() as conn:  # goes to the end of the queue
+            pid = conn.info.backend_pid
+        server.terminate("pid", pid)
+        for _ in range(6):
+            with pool.block() as conn:
+                conn.execute("SELECT 1")
+        until(lambda: server.sessions("spared") == 3)
+        assert pool.handle.stats().discards["dead"] == 1

@@ -1,0 +1,54 @@
+"""The server goes down and comes back under load: what was acknowledged is there."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from support import faults
+from support.ledger import Ours, opened
+from support.wait import until
+
+
+@pytest.mark.parametrize("mode", ["fast", "immediate"])
+def test_restart_under_load_loses_no_acknowledged_commit(mortal_server, mode, times):
+    """R2. The time until the first commit, 1.2 s, is judged by the benchmark."""
+    outage = faults.restart(mortal_server, Ours, mode, rounds=times(1, 20))
+    assert (outage.lost, outage.surprises) == (0, [])
+    assert outage.sessions <= 8
+
+
+def test_pool_tries_on_as_long_as_somebody_waits_and_then_rests(mortal_server, caplog):
+    """Also beyond reconnect_timeout; the pauses between attempts stop growing at half a second."""
+    args = mortal_server.dsn_args(application_name="waited")
+    with opened(Ours, args, min_size=1, max_size=1, timeout=60, reconnect_timeout=0.2) as pool:
+        mortal_server.halt("fast")
+        try:
+            with caplog.at_level(logging.WARNING):
+                failures = 8  # of which the last are long after reconnect_timeout
+
+                def come_back() -> None:
+                    until(lambda: pool.handle.stats().connect_errors >= failures)
+                    mortal_server.resume()
+
+                import threading
+
+                rescue = threading.Thread(target=come_back)
+                rescue.start()
+                with pool.block() as conn:
+                    assert conn.execute("SELECT 1").fetchone() == (1,)
+                rescue.join()
+            assert caplog.text == ""  # somebody waited all the time
+            mortal_server.halt("fast")
+            with caplog.at_level(logging.WARNING), pytest.raises(faults.PoolTimeout):
+                pool.handle._pool.getconn(timeout=0.5)
+            until(lambda: "none is tried until somebody asks" in caplog.text)
+            caplog.clear()
+            tried = pool.handle.stats().connect_errors
+            assert pool.handle.stats().size == 0
+        finally:
+            mortal_server.resume()
+        with pool.block() as conn:
+            assert conn.execute("SELECT 1").fetchone() == (1,)
+        assert pool.handle.stats().connect_errors <= tried + 1
