@@ -44,6 +44,10 @@ class Connection(psycopg.Connection[TupleRow]):
             return super().wait(gen, *args, **kwargs)
         except psycopg.Error as error:
             self.memory.sqlstate = error.sqlstate
+            if isinstance(error, psycopg.InternalError) and error.sqlstate is None:
+                # psycopg met another number of answers than it asked for, as when a pooler's
+                # server ends: what is read next could be the answer to something else.
+                self.pgconn.finish()
             raise
 
     def rollback(self) -> None:

@@ -159,6 +159,8 @@ class Container:
         # Where other containers of the same engine find it; always on the port of the image.
         networks = wrapped.attrs["NetworkSettings"]["Networks"]
         self.neighbour = str(next(iter(networks.values()))["IPAddress"])
+        networks = wrapped.attrs["NetworkSettings"]["Networks"].values()
+        self.inner_address = next(str(network["IPAddress"]) for network in networks)
         self._stopped = False
 
     def log(self) -> str:

@@ -221,7 +221,7 @@ def rotation(server: Any, kind: Any, folder: Path, times: int = 10, writers: int
     }
     pool: Any
     if kind.name == "pgmonkey":
-        pool = _FromFile(args, secret, sizes)
+        pool = FromFile(args, secret, sizes)
     else:
         pool = kind.__new__(kind)
         pool.pool = ConnectionPool(
@@ -243,7 +243,7 @@ def rotation(server: Any, kind: Any, folder: Path, times: int = 10, writers: int
     return Rotation(connects, ledger.errors, ledger.surprises)
 
 
-class _FromFile:
+class FromFile:
     """pgmonkey's pool with a password from a file."""
 
     def __init__(self, args: dict[str, Any], secret: Path, sizes: dict[str, Any]) -> None:

@@ -19,7 +19,12 @@ from pgmonkey import PGConnectionManager, PGMonkeyError
 from support.wait import until
 
 # What a program has to expect while servers come and go; anything else fails the test.
-EXPECTED = (psycopg.OperationalError, psycopg.errors.ReadOnlySqlTransaction, PGMonkeyError)
+EXPECTED = (
+    psycopg.OperationalError,
+    psycopg.InternalError,  # a pooler's server ended between two answers
+    psycopg.errors.ReadOnlySqlTransaction,
+    PGMonkeyError,
+)
 
 
 class Ours:
@@ -69,14 +74,16 @@ def opened(kind: type[Ours] | type[Raw], args: dict[str, Any], **pool: Any) -> I
 class Ledger:
     """Threads that commit a row a block, on and on, and note which commits were acknowledged.
 
+    Each rests for *pause* seconds after a row.
+
     Attributes:
         acknowledged: The rows whose commit returned, with the time (monotonic seconds).
         errors: What writers met that is to be expected.
         surprises: What is not.
     """
 
-    def __init__(self, contender: Any, writers: int) -> None:
-        self._contender = contender
+    def __init__(self, contender: Any, writers: int, pause: float = 0.0) -> None:
+        self._contender, self._pause = contender, pause
         self._stop = threading.Event()
         self.acknowledged: dict[int, float] = {}
         self.errors: list[Exception] = []
@@ -115,6 +122,7 @@ class Ledger:
             except Exception as error:
                 self.surprises.append(error)
             row += step
+            time.sleep(self._pause)
 
     def goes_on(self) -> None:
         """Return when every writer could have committed a few rows more."""
@@ -129,6 +137,19 @@ class Ledger:
 
         until(lambda: bool(later()))
         return min(later()) - moment
+
+    def settle(self, server: Any, dbname: str = "postgres") -> tuple[int, int]:
+        """Check the rows acknowledged so far and forget them, here and there.
+
+        Returns:
+            How many are lost, and how many were acknowledged.
+        """
+        rows = list(self.acknowledged)
+        with server.admin(dbname) as conn:
+            deleted = conn.execute("DELETE FROM ledger WHERE row = ANY(%s)", [rows]).rowcount
+        for row in rows:
+            del self.acknowledged[row]
+        return len(rows) - deleted, len(rows)
 
     def lost(self, server: Any, dbname: str = "postgres") -> int:
         """Count the rows that were acknowledged and are not there."""

@@ -63,6 +63,7 @@ class Process(throwaway.Server):
     """One running server, as the harness knows it."""
 
     hostaddr: str | None = None
+    inner_address = ""
 
     def __init__(self, binaries: Binaries, setup: Setup, primary: Process | None = None) -> None:
         self._primary = primary

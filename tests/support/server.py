@@ -92,6 +92,11 @@ class PgServer:
         return {key: value for key, value in args.items() if value is not None}
 
     @property
+    def inner_address(self) -> str:
+        """Where a container finds a server that is in another one."""
+        return self._running.inner_address
+
+    @property
     def address(self) -> tuple[str, int]:
         """Where its TCP port is reached: a numeric address and the port."""
         return (self._running.hostaddr or "127.0.0.1", self.port)

@@ -29,10 +29,12 @@ class Running(Protocol):
         hostaddr: Address to dial in place of "localhost" where the server is on another
             machine; None when it is on this one.
         port: TCP port.
+        inner_address: Its address for containers, where it is in one itself; else "".
     """
 
     hostaddr: str | None
     port: int
+    inner_address: str
 
     def log(self) -> str:
         """Return everything the server has logged so far."""
