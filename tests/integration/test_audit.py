@@ -495,7 +495,7 @@ def test_no_secret_is_in_any_format(
         "host all all all scram-sha-256",
     ]
     files = [option for f in FORMATS for option in ("--format", f, "-O", str(tmp_path / f))]
-    with server.hba(lines):
+    with server.hba("host all all all scram-sha-256"):
         # Lines that cannot be read quote what they cannot read.
         server.place(
             "pg_hba.conf",
