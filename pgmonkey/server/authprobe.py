@@ -90,7 +90,7 @@ def probe(
             if not (encrypted and not endpoint.socket):
                 return _ask(sock, client, False, deadline)
             tls = wire.context(client, key_password)
-            with wire.start_tls(sock, client, endpoint, tls, deadline) as secured:
+            with wire.tls_on(sock, client, endpoint, tls, deadline) as secured:
                 return over_tls(secured, client, deadline)
     except wire.NoTls as error:
         return AuthAnswer(encrypted, "no-tls", message=str(error))

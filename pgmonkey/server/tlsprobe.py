@@ -125,7 +125,7 @@ def _shake_hands(
     try:
         with (
             wire.dial(endpoint, deadline) as sock,
-            wire.start_tls(sock, client, endpoint, tls, deadline) as secured,
+            wire.tls_on(sock, client, endpoint, tls, deadline) as secured,
         ):
             seen = _seen(secured)
             if not ask_auth:

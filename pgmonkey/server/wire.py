@@ -15,9 +15,14 @@ import ssl
 import struct
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pgmonkey.server.client import Client, Endpoint
+
+# Seconds until a server that does not end TLS is left without a word.
+FAREWELL = 1.0
 
 SSL_REQUEST = struct.pack("!ii", 8, 80877103)
 _YES, _NO, _ERROR = b"S", b"N", b"E"
@@ -165,14 +170,17 @@ def context(client: Client, key_password: str | None = None) -> ssl.SSLContext:
     return tls
 
 
-def start_tls(
+@contextmanager
+def tls_on(
     sock: socket.socket,
     client: Client,
     endpoint: Endpoint,
     tls: ssl.SSLContext,
     deadline: Deadline,
-) -> ssl.SSLSocket:
-    """Return *sock* with TLS on it, negotiated as the client would.
+) -> Iterator[ssl.SSLSocket]:
+    """Give *sock* with TLS on it, negotiated as the client would, and end it in order.
+
+    A server writes to its log of a client that hangs up in the middle of TLS.
 
     Raises:
         NoTls: The server takes no TLS.
@@ -191,13 +199,18 @@ def start_tls(
     sock.settimeout(deadline.left)
     name = endpoint.host if client.sslsni and not is_address(endpoint.host) else None
     try:
-        return tls.wrap_socket(sock, server_hostname=name or None)
+        secured = tls.wrap_socket(sock, server_hostname=name or None)
     except ssl.SSLError:
         raise
     except TimeoutError:
         raise deadline.passed from None
     except OSError as error:
         raise WireError(error.strerror or "the server closed the connection") from error
+    with secured:
+        yield secured
+        with suppress(OSError):
+            secured.settimeout(FAREWELL)
+            secured.unwrap()
 
 
 def is_address(host: str) -> bool:
