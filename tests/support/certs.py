@@ -97,7 +97,7 @@ class CertKit:
                     PrivateFormat.PKCS8,
                     BestAvailableEncryption(password.encode()),
                 )
-            stem = f"client-{len(self._clients)}-{role}"
+            stem = f"client-{len(self._clients)}"  # a role may be called /etc or ..
             self._clients[wanted] = ClientCert(
                 self._write(f"{stem}.crt", leaf.cert_chain_pems[0].bytes()),
                 self._write(f"{stem}.key", key),
