@@ -175,6 +175,17 @@ def masked(rule: Rule) -> Rule:
     return replace(rule, options=options)
 
 
+def masked_error(text: str) -> str:
+    """Return the server's words about a line without what may be part of a password there.
+
+    It repeats a list of RADIUS secrets that it cannot read, and an option which has no
+    ``=``: what follows a blank inside of a password without quotes.
+    """
+    if "secret" in text.lower():
+        text = re.sub(r'".*"', f'"{MASKED}"', text, flags=re.DOTALL)
+    return re.sub(r"(name=value format: ).*", rf"\g<1>{MASKED}", text, flags=re.DOTALL)
+
+
 def aligned(rules: Iterable[Rule], *, heading: bool = True, comment: bool = False) -> str:
     """Return *rules* in columns, one a line, under the heading of the columns.
 

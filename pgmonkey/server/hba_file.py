@@ -89,7 +89,7 @@ class _Reading:
                     rule = parse_fields(_Line(file, number, fields), self.version)
                     self.rules.append(rule)
             except BadLine as error:
-                self.problems.append(Problem(file, number, str(error)))
+                self.problems.append(Problem(file, number, hba.masked_error(str(error))))
 
     def _fields(self, line: str, file: str) -> Iterator[list[Token]]:
         for field in _split(line):

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from pgmonkey.server.hba import Problem, Rule, RuleSet, Token, masked
+from pgmonkey.server.hba import Problem, Rule, RuleSet, Token, masked, masked_error
 
 _FILE = "pg_hba.conf"  # up to 15 there is only one
 
@@ -33,7 +33,7 @@ def from_rows(rows: Iterable[Mapping[str, Any]]) -> RuleSet:
     for row in rows:
         file = short[row.get("file_name") or _FILE]
         if row["type"] is None:
-            problems.append(Problem(file, row["line_number"], row["error"] or ""))
+            problems.append(Problem(file, row["line_number"], masked_error(row["error"] or "")))
         else:
             rules.append(_rule(row, file))
     # Rules that are switched off have no number. They cannot match, so where they stand
@@ -74,7 +74,7 @@ def _rule(row: Mapping[str, Any], file: str) -> Rule:
         file,
         row["line_number"],
         row.get("rule_number"),
-        row["error"] or "",
+        masked_error(row["error"] or ""),
     )
     return masked(rule)
 

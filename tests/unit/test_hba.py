@@ -161,6 +161,18 @@ def test_passwords_in_options_are_masked_in_both_ways_in():
     assert "s3cret" not in repr(from_rows([row]))
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        'could not parse RADIUS secrets list "s3cret",',
+        "authentication option not in name=value format: s3cret",
+    ],
+)
+def test_passwords_in_errors_are_masked_too(error):
+    assert "s3cret" not in repr(from_rows([dict.fromkeys(ROW) | {"error": error}]))
+    assert "s3cret" not in problem("host all all all ldap ldapbindpasswd=a s3cret")
+
+
 ROW = {
     "line_number": 3,
     "type": "host",
