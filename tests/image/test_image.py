@@ -131,6 +131,24 @@ def test_exit_codes_pass_through(image, variables, change, code):
     assert image.run(*TEST, options=env(variables | change)).code == code
 
 
+@pytest.mark.parametrize("user", [(), ("--user", "12345:12345")])
+@pytest.mark.parametrize(
+    ("change", "more", "code"),
+    [
+        ({}, (), 0),
+        ({}, ("--fail-on", "low"), 1),
+        ({"PGSSLMODE": "verify_full"}, (), 2),
+        ({"PGPASSWORD": "wrong"}, (), 3),
+        ({"PGHOSTADDR": "127.0.0.1"}, (), 3),
+    ],
+)
+def test_audit_needs_variables_and_nothing_else(image, variables, user, change, more, code):
+    options = (*TIGHT, *user, *env(variables | change))
+    done = image.run("pgserverconfig", "--audit", *more, options=options)
+    assert done.code == code, done.stdout + done.stderr
+    assert ("ADMITTED" in done.stdout.partition("\n")[0]) is (code < 2)
+
+
 def test_answer_no_passes_through(image, variables):
     options = env(variables | {"PGSSLMODE": "disable"})
     assert image.run(*TEST, "--require-tls", options=options).code == 1
