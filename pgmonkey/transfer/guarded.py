@@ -32,6 +32,8 @@ FUNCTION = sql.SQL("pg_temp.pgmonkey_insert")
 # Rows of the longest run, which is also the first. More than are staged at a time: while all
 # goes well there is one run, without a look at where its rows are.
 LONGEST_RUN = 1 << 20
+# Rows whose places are kept at hand: to take some out of an array, PL/pgSQL copies it.
+SLICE = 256
 
 # How the text of a column becomes its value. A cast runs the input function only where
 # pg_cast has no function for text, and gives it no type modifier: the INSERT applies that,
@@ -180,9 +182,11 @@ class Guard:
                 )
         body = _body(self._plan, columns, self._on_conflict)
         make.append(
+            # To plan a run for just its rows takes longer than to insert them.
             sql.SQL(
-                "CREATE FUNCTION {}(checked int[], INOUT run int, OUT n bigint, OUT state text, OUT message text,"
-                " OUT detail text, OUT col text) RETURNS SETOF record LANGUAGE plpgsql AS {}"
+                "CREATE FUNCTION {}(checked int[], INOUT run int, OUT n bigint, OUT state text,"
+                " OUT message text, OUT detail text, OUT col text) RETURNS SETOF record"
+                " LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan AS {}"
             ).format(FUNCTION, sql.Literal(body.as_string(self._conn)))
         )
         for statement in make:
@@ -244,7 +248,7 @@ def _body(
     counted = sql.SQL("pg_catalog.nextval({}) > 0").format(sql.Literal(AT.as_string()))
     ordered = sql.SQL("(SELECT * FROM {} t WHERE {} ORDER BY t.n) s")
     everything = sql.SQL("t.missing = 0")
-    run = sql.SQL("t.ctid = ANY (v_rows[v_lo:v_hi])")
+    run = sql.SQL("t.ctid = ANY (v_slice[v_lo - v_before:v_hi - v_before])")
 
     def insert(source: sql.Composable, conflict: sql.Composable) -> sql.Composed:
         return sql.SQL("INSERT INTO {} ({}) {} SELECT {} FROM {} WHERE {} {}").format(
@@ -273,6 +277,7 @@ def _body(
         stop=_stop(),
         missing=sql.SQL(", ").join(sql.Literal(f.column or f.name) for f in plan.fields),
         longest=sql.Literal(LONGEST_RUN),
+        slice=sql.Literal(SLICE),
     )
 
 
@@ -342,7 +347,7 @@ _BODY = """
 #variable_conflict use_column
 DECLARE
   v_row record;
-  v_rows tid[];
+  v_rows tid[]; v_slice tid[]; v_before int; v_sliced int;
   v_names text[] := ARRAY[{missing}]::text[];
   v_total int; v_lo int; v_hi int; v_bad_at int; v_count int; v_base bigint; v_done bigint;
   v_type text; v_flag boolean;
@@ -357,11 +362,15 @@ BEGIN
     RETURN NEXT;
   END LOOP;
   v_total := (SELECT pg_catalog.count(*) FROM {stage} s WHERE s.missing = 0);
-  v_lo := 1; v_bad_at := 0; v_done := 0; v_rows := NULL;
+  v_lo := 1; v_bad_at := 0; v_done := 0; v_rows := NULL; v_sliced := 0;
   WHILE v_lo <= v_total LOOP
     v_hi := CASE WHEN v_bad_at > 0 THEN v_bad_at - 1 ELSE LEAST(v_lo + run - 1, v_total) END;
     IF v_rows IS NULL AND v_hi < v_total THEN
       v_rows := ARRAY(SELECT s.ctid FROM {stage} s WHERE s.missing = 0 ORDER BY s.n);
+    END IF;
+    IF v_hi > v_sliced AND v_rows IS NOT NULL THEN
+      v_before := v_lo - 1; v_sliced := LEAST(v_lo + GREATEST(run, {slice}) - 1, v_total);
+      v_slice := v_rows[v_lo:v_sliced];
     END IF;
     v_base := pg_catalog.nextval({at});
     BEGIN

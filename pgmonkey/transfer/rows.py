@@ -15,6 +15,7 @@ from itertools import accumulate
 
 from pgmonkey.transfer.dialect import Dialect
 from pgmonkey.transfer.reader import Block, quoting, server_encoding
+from pgmonkey.transfer.records import Quoting
 
 BAD_FORMAT = "22P04"
 BAD_ENCODING = "22021"
@@ -50,7 +51,7 @@ class Rows:
 
     def wire(self, rows: Iterable[int]) -> bytes:
         r"""Return records to send, a lone ``\.`` in quotes: see ``Block.wire``."""
-        data = b"".join([self.raw[i] for i in rows])
+        data = b"".join(map(self.raw.__getitem__, rows))
         if b"\\." not in data:
             return data
         quote = self.dialect.quote.encode()
@@ -118,24 +119,30 @@ def _records(data: bytes, block: Block) -> list[bytes]:
     quote = block.dialect.quote.encode()
     if quote not in data:
         return lines
-    opened = quoting(block.dialect)
+    rule = quoting(block.dialect)
+    if not rule.doubled:
+        return list(_escaped(lines, end, rule))
+    # Lines with an odd number of quotes come in pairs: one opens what the next one closes.
+    odd = [i for i, line in enumerate(lines) if line.count(quote) & 1]
     records: list[bytes] = []
+    done = 0
+    for first, last in zip(odd[::2], [*odd[1::2], len(lines) - 1], strict=False):
+        records += lines[done:first]
+        records.append(b"".join(lines[first : last + 1]))
+        done = last + 1
+    return records + lines[done:]
+
+
+def _escaped(lines: Iterable[bytes], end: bytes, rule: Quoting) -> Iterator[bytes]:
     parts: list[bytes] = []
     for line in lines:
         parts.append(line)
-        if opened.doubled:
-            # One line can only open or close what the lines before it left: parity.
-            if line.count(quote) & 1 and len(parts) > 1:
-                records.append(b"".join(parts))
-                parts = []
-            elif not line.count(quote) & 1 and len(parts) == 1:
-                records.append(parts.pop())
-        elif opened.first_end(whole := b"".join(parts), end) == len(whole):
-            records.append(whole)
+        whole = b"".join(parts)
+        if rule.first_end(whole, end) == len(whole):
+            yield whole
             parts = []
     if parts:
-        records.append(b"".join(parts))
-    return records
+        yield b"".join(parts)
 
 
 def _closed(records: list[bytes], block: Block) -> list[bytes]:
@@ -173,14 +180,15 @@ def sort(rows: Rows, indexes: Sequence[int], width: int) -> Sorted:
     counter = FieldCounter(rows.dialect)
     delimiter, wanted = counter.delimiter, width - 1
     # The count is right for most rows, and cheap; delimiters inside quotes are the rest.
-    odd = {i for i in indexes if rows.raw[i].count(delimiter) != wanted}
+    raw = rows.raw
+    odd = {i for i in indexes if raw[i].count(delimiter) != wanted}
     undecodable = dict(_undecodable(rows, indexes))
     result = Sorted(indexes)
     for i in sorted(odd | undecodable.keys()):
         if i in undecodable:
             result.bad.append((i, BAD_ENCODING, undecodable[i]))
             continue
-        fields = counter.fields(rows.raw[i])
+        fields = counter.fields(raw[i])
         if fields > width:
             result.bad.append((i, BAD_FORMAT, "extra data after last expected column"))
         elif fields < width:
@@ -216,7 +224,7 @@ def _undecodable(rows: Rows, indexes: Sequence[int]) -> Iterator[tuple[int, str]
     """
     if server_encoding(rows.dialect) != "UTF8":
         return
-    data = b"".join([rows.raw[i] for i in indexes])
+    data = b"".join(map(rows.raw.__getitem__, indexes))
     if b"\0" not in data and _decodes(data):
         return
     for i in indexes:
