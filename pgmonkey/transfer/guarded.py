@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from psycopg import sql
+from psycopg.rows import tuple_row
 
 from pgmonkey.transfer.verdict import NOT_OF_THE_ROW
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from pgmonkey.transfer.plan import Plan
 
+STAGE_NAME = "pgmonkey_stage"
 STAGE = sql.SQL("pg_temp.pgmonkey_stage")
 NUMBER = sql.SQL("pg_temp.pgmonkey_number")
 AT = sql.SQL("pg_temp.pgmonkey_at")
@@ -39,7 +41,7 @@ SLICE = 256
 # pg_cast has no function for text, and gives it no type modifier: the INSERT applies that,
 # as an assignment, which refuses to shorten. Types that treat their modifier otherwise, and
 # domains, whose cast would shorten silently, are read by record_in() as part of a row.
-_COLUMNS = """
+_COLUMNS = sql.SQL("""
 SELECT a.attname, n.nspname, t.typname, t.typcategory = 'S' AS is_text,
        t.typtype <> 'd' AND t.typname <> 'char'
        AND (a.atttypmod = -1 OR (n.nspname = 'pg_catalog' AND t.typname IN
@@ -54,7 +56,7 @@ WHERE a.attrelid = (SELECT c.oid FROM pg_catalog.pg_class c
                     JOIN pg_catalog.pg_namespace s ON s.oid = c.relnamespace
                     WHERE s.nspname = %s AND c.relname = %s)
 AND a.attnum > 0 AND NOT a.attisdropped
-"""
+""")
 
 
 @dataclass(frozen=True)
@@ -143,7 +145,7 @@ class Guard:
             psycopg.Error: The role may not have temporary tables, for one.
         """
         table = self._plan.table
-        rows = self._conn.execute(_COLUMNS, (table.schema, table.name)).fetchall()
+        rows = self._ask(_COLUMNS, (table.schema, table.name)).fetchall()
         known = {
             name: (sql.Identifier(schema, kind), is_text, plain)
             for name, schema, kind, is_text, plain in rows
@@ -193,6 +195,9 @@ class Guard:
             self._conn.execute(statement)
         self.made = True
 
+    def _ask(self, query: sql.SQL | sql.Composed, args: Sequence[Any]) -> psycopg.Cursor[Any]:
+        return self._conn.cursor(row_factory=tuple_row).execute(query, args)
+
     def drop(self) -> None:
         """Remove everything again."""
         if self.made:
@@ -224,7 +229,7 @@ class Guard:
         query = sql.SQL("SELECT n, state, message, detail, col, run FROM {}(%s, %s)").format(
             FUNCTION
         )
-        told = self._conn.execute(query, (sorted(self._checked), self._run))
+        told = self._ask(query, (sorted(self._checked), self._run))
         for number, state, message, detail, column, run in told:
             if state is None:
                 inserted, self._run = number, run

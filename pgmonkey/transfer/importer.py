@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 from psycopg import sql
@@ -22,12 +24,16 @@ from pgmonkey.transfer.commit import Connect, number, settle, transaction
 from pgmonkey.transfer.copying import copy_statement
 from pgmonkey.transfer.plan import Plan, Progress, Summary
 from pgmonkey.transfer.reader import Block
+from pgmonkey.transfer.rejects import RejectsFile
+from pgmonkey.transfer.skipping import Outcome, load_skipping
 from pgmonkey.transfer.source import Source
 from pgmonkey.transfer.stream import Feed, copy_blocks, portions
 from pgmonkey.transfer.trail import Trail, explained
 from pgmonkey.transfer.watch import Watch
 
 NOTHING = "nothing was imported"
+
+_T = TypeVar("_T")
 
 
 def load(
@@ -56,7 +62,8 @@ def load(
         CommitUnknownError: The connection was lost during COMMIT, and the server could not
             be asked how it ended.
         psycopg.Error: The server refused something that is not about the data.
-        OSError: A file cannot be read.
+        RejectLimitError: More rows are bad than the plan allows; nothing was imported.
+        OSError: A file cannot be read, or the rejects file not be written.
     """
     started = time.monotonic()
     note = on_note or (lambda text: None)
@@ -66,6 +73,12 @@ def load(
     if own:
         for text in twophase.recover(conn):
             note(text)
+    if plan.on_error == "skip":
+        with RejectsFile(plan, feed.sources) as file:
+            done = _at_once(feed, conn, connect, partial(_skipped, feed, conn, file))
+            file.publish(f"{done.rows} rows are imported")
+        seconds = time.monotonic() - started
+        return Summary(done.rows, feed.bytes_read, seconds, done.rejected, 1, how)
     if plan.jobs > 1 and connect is not None and own and not staging.wanted(plan):
         jobs = plan.jobs
         rows, how = parallel.load(feed, conn, connect, jobs)
@@ -75,7 +88,7 @@ def load(
         how = f"{count} transactions of {plan.commit_every} rows"
     else:
         with Watch(connect) as watch:
-            rows = _at_once(feed, conn, connect, watch)
+            rows = _at_once(feed, conn, connect, partial(_copied, feed, conn, watch))
     return Summary(rows, feed.bytes_read, time.monotonic() - started, 0, jobs, how)
 
 
@@ -83,17 +96,13 @@ def _at_once(
     feed: Feed,
     conn: psycopg.Connection[Any],
     connect: Connect | None,
-    watch: Watch,
-) -> int:
-    """Load every file in one transaction; return the rows."""
+    work: Callable[[], _T],
+) -> _T:
+    """Do all of the load, which is *work*, in one transaction."""
     ready, xid = False, None
     try:
         with transaction(conn):
-            target = _Target(feed.plan, conn)
-            target.prepare()
-            for reader, blocks in feed.files():
-                target.copy(reader.source, reader.eol, blocks, watch, NOTHING)
-            rows = target.finish(NOTHING)
+            result = work()
             xid, ready = number(conn), True
     except psycopg.OperationalError as error:
         if not conn.closed:
@@ -101,7 +110,28 @@ def _at_once(
         if not ready:
             raise explained(error, feed.plan, None, "", NOTHING) from error
         settle(xid, connect, error)
-    return rows
+    return result
+
+
+def _copied(feed: Feed, conn: psycopg.Connection[Any], watch: Watch) -> int:
+    """Copy every file; return the rows."""
+    target = _Target(feed.plan, conn)
+    target.prepare()
+    for reader, blocks in feed.files():
+        target.copy(reader.source, reader.eol, blocks, watch, NOTHING)
+    return target.finish(NOTHING)
+
+
+def _skipped(feed: Feed, conn: psycopg.Connection[Any], file: RejectsFile) -> Outcome:
+    """Load the good rows of every file, and write the others to *file*."""
+    begin(feed.plan, conn)
+    blocks = chain.from_iterable(blocks for _, blocks in feed.files())
+    try:
+        done = load_skipping(conn, feed.plan, blocks, write=file.write)
+    except psycopg.Error as error:
+        raise explained(error, feed.plan, None, feed.plan.table.name, NOTHING) from error
+    file.sync()
+    return done
 
 
 def _in_portions(

@@ -7,11 +7,21 @@ the load is committed, or never. Which rows these are is found in ``skipping``.
 
 from __future__ import annotations
 
+import contextlib
+import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
+from typing import TYPE_CHECKING
 
+from pgmonkey.errors import RequestError, TransferError
 from pgmonkey.transfer.outfile import NewFile, write_all
+from pgmonkey.transfer.plan import Plan
+from pgmonkey.transfer.reader import server_encoding
+from pgmonkey.transfer.source import Source
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 HEADER = b"file,line,column,sqlstate,reason,row\n"
 # Bytes to collect before they are written.
@@ -52,46 +62,82 @@ def _quoted(field: bytes) -> bytes:
 
 
 class RejectsFile:
-    """The file in the making: a context, in which ``publish`` gives it its name.
+    """The file of ``plan.rejects`` in the making, if there is to be one: a context.
+
+    It tells of the last load, so it replaces the file of an earlier one.
 
     Raises:
+        RequestError: It is one of *sources*.
         OSError: It cannot be written there.
     """
 
-    def __init__(self, path: Path, encoding: str = "utf-8") -> None:
-        self._name = str(path)
-        self._encoding = encoding
-        # It tells of the last load, so it replaces what an earlier one left.
-        self._file = NewFile(path, overwrite=True)
+    def __init__(self, plan: Plan, sources: Iterable[Source | Path] = ()) -> None:
+        self._path = plan.rejects
+        utf8 = server_encoding(plan.dialect) == "UTF8"
+        self._encoding = "utf-8" if utf8 else plan.dialect.encoding
+        self._file = None
         self._pending = bytearray(HEADER)
+        if self._path is not None:
+            _refuse_a_source(self._path, sources)
+            self._file = NewFile(self._path, overwrite=True)
 
     def write(self, reject: Reject) -> None:
-        """Add one row."""
-        self._pending += reject.csv(self._encoding)
-        if len(self._pending) > CHUNK:
-            self.flush()
-
-    def flush(self) -> None:
-        """Have everything in the system's hands; call it before the commit.
+        """Add one row.
 
         Raises:
             OSError: The disk is full, for one.
         """
-        write_all(self._file.fd, bytes(self._pending), self._name)
+        self._pending += reject.csv(self._encoding)
+        if len(self._pending) > CHUNK:
+            self._flush()
+
+    def sync(self) -> None:
+        """Have everything on the disk; before the commit, since nothing may fail after it.
+
+        Raises:
+            OSError: That failed.
+        """
+        self._flush()
+        if self._file:
+            os.fsync(self._file.fd)
+
+    def publish(self, already: str) -> None:
+        """Give the file its name; after the commit.
+
+        Args:
+            already: What is the case by now, should this fail.
+
+        Raises:
+            TransferError: It did; the rejected rows are lost.
+        """
+        if self._file is None:
+            return
+        try:
+            self._file.publish()
+        except OSError as error:
+            raise TransferError(
+                f"{already}, and the rejects file could not be written: {error.strerror}",
+                file=str(self._path),
+            ) from error
+
+    def _flush(self) -> None:
+        if self._file:
+            write_all(self._file.fd, bytes(self._pending), str(self._path))
         self._pending.clear()
 
-    def publish(self) -> None:
-        """Give the file its name."""
-        self.flush()
-        self._file.publish()
-
-    def __enter__(self) -> RejectsFile:
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._file.close()
+    def __exit__(self, *exception: object) -> None:
+        if self._file:
+            self._file.close()
+
+
+def _refuse_a_source(path: Path, sources: Iterable[Source | Path]) -> None:
+    for source in sources:
+        other = source if isinstance(source, Path) else source.path
+        with contextlib.suppress(OSError):  # a missing file is nobody's double
+            if other is not None and path.samefile(other):
+                raise RequestError(
+                    "the rejects would replace a file to import; name another", file=str(path)
+                )

@@ -126,10 +126,10 @@ def _records(data: bytes, block: Block) -> list[bytes]:
     odd = [i for i, line in enumerate(lines) if line.count(quote) & 1]
     records: list[bytes] = []
     done = 0
-    for first, last in zip(odd[::2], [*odd[1::2], len(lines) - 1], strict=False):
-        records += lines[done:first]
-        records.append(b"".join(lines[first : last + 1]))
-        done = last + 1
+    for opens, closes in zip(odd[::2], [*odd[1::2], len(lines) - 1], strict=False):
+        records += lines[done:opens]
+        records.append(b"".join(lines[opens : closes + 1]))
+        done = closes + 1
     return records + lines[done:]
 
 

@@ -11,22 +11,22 @@ Deferred constraints are looked at immediately, row by row. The transaction is t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import psycopg
 from psycopg import sql
+from psycopg.rows import tuple_row
 
 from pgmonkey.errors import RejectLimitError
-from pgmonkey.transfer import guarded, verdict
+from pgmonkey.transfer import guarded, staging, verdict
+from pgmonkey.transfer.copying import Sender, copy_statement, preamble
 from pgmonkey.transfer.guarded import Guard, staged
-from pgmonkey.transfer.reader import Block, server_encoding
+from pgmonkey.transfer.plan import Field, Plan
+from pgmonkey.transfer.reader import Block
 from pgmonkey.transfer.rejects import Reject
 from pgmonkey.transfer.rows import Rows, Sorted, assembled, pieces, sort
-
-if TYPE_CHECKING:
-    from pgmonkey.transfer.plan import Plan
 
 _T = TypeVar("_T")
 
@@ -85,32 +85,34 @@ class _Load:
         self._last: Reject | None = None
         self.rows = 0
         self.rejected = 0
-        self.staging = False
+        # What COPY cannot do by itself is staged whatever the rows are like.
+        self._must = staging.wanted(plan)
+        self.staging = self._must
         self._names = {f.column: f.name for f in plan.fields}
         conn.execute("SET CONSTRAINTS ALL IMMEDIATE")
         self._guard = self._make_guard()
-        self._copy_rows = _copy(
-            plan, plan.table.sql(), [(f.column, f.empty) for f in plan.fields if f.column]
-        )
-        to_stage = [(staged(f.position), f.empty) for f in plan.fields]
-        self._copy_staged = _copy(plan, guarded.STAGE, to_stage)
-        self._copy_short = _copy(plan, guarded.STAGE, [("n", ""), ("missing", ""), *to_stage])
+        to_stage = [(f, staged(f.position)) for f in plan.fields]
+        also = [(Field(-1, name, name), name) for name in ("n", "missing")]
+        self._copy_rows = copy_statement(plan, plan.table.sql())
+        self._copy_staged = copy_statement(plan, guarded.STAGE, to_stage)
+        self._copy_short = copy_statement(plan, guarded.STAGE, [*also, *to_stage])
 
     def _make_guard(self) -> Guard | None:
         """Return the guard, or None where this table or role cannot have one."""
         table = self._plan.table
-        ruled = self._conn.execute(
-            "SELECT EXISTS (SELECT FROM pg_catalog.pg_rules WHERE schemaname = %s AND tablename = %s)",
+        ruled = self._conn.cursor(row_factory=tuple_row).execute(
+            "SELECT FROM pg_catalog.pg_rules WHERE schemaname = %s AND tablename = %s",
             (table.schema, table.name),
-        ).fetchone()
-        if ruled == (True,):
+        )
+        if ruled.fetchone() is not None and not self._must:
             return None  # rules are for INSERT; COPY knows none
-        guard = Guard(self._conn, self._plan)
+        clause = staging.conflict(self._plan) if self._plan.on_conflict != "error" else None
+        guard = Guard(self._conn, self._plan, clause)
         self._conn.execute("SAVEPOINT pgmonkey_guard")
         try:
             guard.make()
         except psycopg.Error as error:
-            if not verdict.blames_a_row(error.sqlstate):
+            if self._must or not verdict.blames_a_row(error.sqlstate):
                 raise
             self._conn.execute("ROLLBACK TO SAVEPOINT pgmonkey_guard")
             return None
@@ -123,27 +125,27 @@ class _Load:
         if error is None and not self.staging:
             return
         rows = Rows(block)
-        before, trusted = self.rejected, self._guard is not None
+        before, staged, stageable = self.rejected, self.staging, self._guard is not None
         # What is left to do, the next last.
-        todo = [range(len(rows))]
+        todo = _windows(0, len(rows))
         if error is not None and len(rows) > 1:
-            todo = _cut(todo[0], self._place(error, rows, todo[0]))
+            todo = _cut(range(len(rows)), self._place(error, rows, range(len(rows))))
         while todo:
-            if trusted and (self.staging or self.rejected - before >= MANY):
-                part = range(todo[-1].start, min(todo[-1].start + WINDOW, len(rows)))
-                if self._staged(rows, part):
-                    todo = [range(part.stop, len(rows))] if part.stop < len(rows) else []
-                    continue
-                trusted = False  # something in this block cannot be staged
+            if stageable and not staged and self.rejected - before >= MANY:
+                staged, todo = True, _windows(todo[-1].start, len(rows))
             part = todo.pop()
-            error = self._attempt(rows.wire(part), block.eol)
+            error = self._stage(rows, part) if staged else self._attempt(rows.wire(part), block.eol)
             if error is None:
                 continue
-            if len(part) == 1:
+            if staged and not self._must:  # something in this block cannot be staged
+                staged = stageable = False
+                todo.append(part)
+            elif len(part) == 1:
                 self._reject(rows, part[0], *_said(error, self._plan))
             else:
                 todo += _cut(part, self._place(error, rows, part))
-        self.staging = trusted and (self.rejected - before) * PIECE >= MANY * len(block.data)
+        many = (self.rejected - before) * PIECE >= MANY * len(block.data)
+        self.staging = self._must or (stageable and many)
 
     def finish(self) -> None:
         """Clear away what the load needed.
@@ -168,8 +170,8 @@ class _Load:
         self._conn.execute("RELEASE SAVEPOINT pgmonkey_rows")
         return None
 
-    def _staged(self, rows: Rows, part: range) -> bool:
-        """Stage rows and have the server insert them; False where they cannot be staged."""
+    def _stage(self, rows: Rows, part: range) -> psycopg.Error | None:
+        """Stage rows and have the server insert them, or return why they cannot be staged."""
         guard = self._guard
         assert guard is not None
         found = sort(rows, part, len(self._plan.fields))
@@ -180,11 +182,11 @@ class _Load:
             if found.short:
                 self._copy_in(self._copy_short, _padded(rows, found, self._plan), b"\n")
             inserted, refusals = _tried(guard.insert)
-        except _RowError:
+        except _RowError as error:
             self._conn.execute(
                 "ROLLBACK TO SAVEPOINT pgmonkey_rows; RELEASE SAVEPOINT pgmonkey_rows"
             )
-            return False
+            return error.error
         self._conn.execute("RELEASE SAVEPOINT pgmonkey_rows")
         self.rows += inserted
         rejected = [(i, state, message, "") for i, state, message in found.bad]
@@ -195,7 +197,7 @@ class _Load:
             )
         for i, state, reason, column in sorted(rejected):
             self._reject(rows, i, state, reason, column)
-        return True
+        return None
 
     def _copy_in(self, statement: sql.Composed, data: bytes, eol: bytes) -> int:
         """Send *data*; return the number of rows.
@@ -208,11 +210,9 @@ class _Load:
             return 0
         cursor, started = self._conn.cursor(), False
         try:
-            with cursor.copy(statement) as copy:
+            with cursor.copy(statement, writer=Sender(cursor)) as copy:
                 started = True
-                # A line to skip, by which the server knows how lines end before the first
-                # record; it would not count the line ends in it otherwise.
-                copy.write(b"-" + eol + data)
+                copy.write(preamble(eol) + data)
         except psycopg.Error as error:
             if started and verdict.blames_a_row(error.sqlstate):
                 raise _RowError(error) from error
@@ -220,7 +220,8 @@ class _Load:
         return cursor.rowcount
 
     def _place(self, error: psycopg.Error, rows: Rows, part: range) -> int | None:
-        line = verdict.line_in(error.diag.context, self._plan.table.name)
+        relation = guarded.STAGE_NAME if self._must else self._plan.table.name
+        line = verdict.line_in(error.diag.context, relation)
         return None if line is None else rows.at_line(line - 1, part)
 
     def _reject(self, rows: Rows, index: int, sqlstate: str, reason: str, column: str) -> None:
@@ -261,6 +262,11 @@ def _tried(insert: Callable[[], _T]) -> _T:
         raise
 
 
+def _windows(start: int, stop: int) -> list[range]:
+    """Return what to stage at a time from *start* on, the first last."""
+    return [range(i, min(i + WINDOW, stop)) for i in range(start, stop, WINDOW)][::-1]
+
+
 def _cut(part: range, at: int | None) -> list[range]:
     """Return what to try after *part* failed, the first last: around its row at *at*, or halves."""
     if at is None:
@@ -287,25 +293,3 @@ def _padded(rows: Rows, found: Sorted, plan: Plan) -> bytes:
         tail = delimiter * (len(plan.fields) - fields)
         padded.append(head + rows.text(i) + tail + b"\n")
     return b"".join(padded)
-
-
-def _copy(plan: Plan, into: sql.Composable, columns: Sequence[tuple[str, str]]) -> sql.Composed:
-    dialect = plan.dialect
-    options = [
-        sql.SQL("FORMAT csv"),
-        sql.SQL("HEADER"),
-        sql.SQL("ENCODING {}").format(sql.Literal(server_encoding(dialect))),
-        sql.SQL("DELIMITER {}").format(sql.Literal(dialect.delimiter)),
-        sql.SQL("QUOTE {}").format(sql.Literal(dialect.quote)),
-        sql.SQL("ESCAPE {}").format(sql.Literal(dialect.escape)),
-        sql.SQL("NULL {}").format(sql.Literal(dialect.null or "")),
-    ]
-    for force in ("FORCE_NULL", "FORCE_NOT_NULL"):
-        names = [sql.Identifier(name) for name, empty in columns if empty == force]
-        if names:
-            options.append(sql.SQL(force + " ({})").format(sql.SQL(", ").join(names)))
-    return sql.SQL("COPY {} ({}) FROM STDIN WITH ({})").format(
-        into,
-        sql.SQL(", ").join(sql.Identifier(name) for name, _ in columns),
-        sql.SQL(", ").join(options),
-    )

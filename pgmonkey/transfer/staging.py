@@ -85,21 +85,8 @@ class Stage:
             sql.SQL("OVERRIDING SYSTEM VALUE " if always else ""),
             identifiers(name for _, name in loaded),
             rows,
-            self._conflict(),
+            conflict(plan),
         )
-
-    def _conflict(self) -> sql.Composable:
-        plan = self.plan
-        if plan.on_conflict == "error":
-            return sql.SQL("")
-        key = sql.SQL(" ({})").format(identifiers(plan.key)) if plan.key else sql.SQL("")
-        others = [column for column in plan.columns if column not in plan.key]
-        if plan.on_conflict == "skip" or not others:
-            return sql.SQL(" ON CONFLICT{} DO NOTHING").format(key)
-        changes = sql.SQL(", ").join(
-            sql.SQL("{0} = EXCLUDED.{0}").format(sql.Identifier(column)) for column in others
-        )
-        return sql.SQL(" ON CONFLICT{} DO UPDATE SET {}").format(key, changes)
 
     def _last_of_each_key(self) -> sql.Composable:
         """Return the staged rows without those that a later one of the file replaces.
@@ -114,3 +101,17 @@ class Stage:
             "(SELECT * FROM (SELECT *, row_number() OVER (PARTITION BY {} ORDER BY {} DESC)"
             " AS later FROM {}) AS numbered WHERE later = 1 OR {}) AS latest"
         ).format(identifiers(key), sql.Identifier(ORDER), self.target, null)
+
+
+def conflict(plan: Plan) -> sql.Composable:
+    """Return the clause that says what becomes of a row whose key exists; empty for an error."""
+    if plan.on_conflict == "error":
+        return sql.SQL("")
+    key = sql.SQL(" ({})").format(identifiers(plan.key)) if plan.key else sql.SQL("")
+    others = [column for column in plan.columns if column not in plan.key]
+    if plan.on_conflict == "skip" or not others:
+        return sql.SQL(" ON CONFLICT{} DO NOTHING").format(key)
+    changes = sql.SQL(", ").join(
+        sql.SQL("{0} = EXCLUDED.{0}").format(sql.Identifier(column)) for column in others
+    )
+    return sql.SQL(" ON CONFLICT{} DO UPDATE SET {}").format(key, changes)
