@@ -46,7 +46,7 @@ def field_names(head: Head, request: Request, target: Target | None, file: str) 
     """
     if head.dialect.header:
         return head.names
-    width = len(head.records[0].raw) if head.records else None
+    width = len(head.first.raw) if head.first else None
     if request.columns is not None:
         named = request.columns
     elif target is not None:
@@ -58,12 +58,11 @@ def field_names(head: Head, request: Request, target: Target | None, file: str) 
         )
     if width is not None and width != len(named):
         whose = "--columns has" if request.columns is not None else f"{_shown(target)} has"
-        first = head.records[0].line
         raise RequestError(
             f"{_count(width, 'field')} without a header, and {whose} "
             f"{_count(len(named), 'column')}; say --columns for the fields of the file",
             file=file,
-            line=first,
+            line=head.dialect.skip_lines + 1,
         )
     return named
 

@@ -19,7 +19,7 @@ from pgmonkey.transfer.mapping import columns, field_names, new_name
 from pgmonkey.transfer.plan import Field, Mode, Plan, Table
 from pgmonkey.transfer.request import Request
 from pgmonkey.transfer.settingsfile import Chosen
-from pgmonkey.transfer.shape import PATTERNS, Shape, infer
+from pgmonkey.transfer.shape import PATTERNS, Shape
 from pgmonkey.transfer.sniff import Head
 
 if TYPE_CHECKING:
@@ -202,10 +202,9 @@ def _types(
             if not columns_ and types is request.types:
                 raise fail(name, "the file has no such column")
             said.update(dict.fromkeys(columns_, kind))
-    inferred: list[str | None] = [None] * len(names)
-    if request.infer:
-        values = (record.values for record in head.records)
-        inferred = infer(values, len(names), null=head.dialect.null)
+    # Without a header and without a record the names alone are known.
+    known = request.infer and len(head.types) == len(names)
+    inferred = head.types if known else (None,) * len(names)
     types_: list[str] = []
     checked: list[str] = []
     for column, guess in zip(found, inferred, strict=True):

@@ -10,12 +10,12 @@ from __future__ import annotations
 import codecs
 import re
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 
 from pgmonkey.errors import CsvError, RequestError
 from pgmonkey.transfer.cutter import Cutter, Record
 from pgmonkey.transfer.dialect import Dialect, EmptyAs, byte_order_mark
-from pgmonkey.transfer.shape import type_of
+from pgmonkey.transfer.shape import infer, type_of
 
 # Bytes of the decompressed file that are looked at, and records in them: 0.1 s at most, and
 # nothing rests on it, since the load checks what follows.
@@ -65,15 +65,16 @@ class Head:
     Attributes:
         dialect: How the file is written.
         names: The fields of the header; empty where there is none.
-        records: The whole records after it that stand in the part looked at.
-        complete: Whether that part is all of the file.
+        first: The first record of data; None where there is none, or it is longer than the
+            part looked at.
+        types: Inferred for each field of a record; None where no value was seen.
         header_given: Whether the user said that there is a header.
     """
 
     dialect: Dialect
     names: tuple[str, ...]
-    records: tuple[Record, ...]
-    complete: bool
+    first: Record | None
+    types: tuple[str | None, ...]
     header_given: bool = False
 
     @property
@@ -135,17 +136,21 @@ def sniff(data: bytes, given: Given, file: str, *, complete: bool) -> Head:
     )
     check(dialect)
     cutter = Cutter(delimiter, quote, escape)
-    cut = cutter.records(text, complete=complete, line=skip + 1)
-    records = tuple(islice(cut, RECORDS))
-    if not records and text:
+    # One after the other: ten thousand of them would be ten megabytes.
+    records = islice(cutter.records(text, complete=complete, line=skip + 1), RECORDS)
+    first = next(records, None)
+    if first is None and text:
         problem = "the first record has no end; a quote is opened in it and never closed"
         raise CsvError(problem, file=file, line=skip + 1)
     names: tuple[str, ...] = ()
     if dialect.header:
-        if not records:
+        if first is None:
             raise CsvError("has no header; there is nothing but the lines to skip", file=file)
-        names, records = records[0].values, records[1:]
-    return Head(dialect, names, records, complete, given.header is True)
+        names, first = first.values, next(records, None)
+    width = len(names) if names else len(first.raw) if first else 0
+    values = (record.values for record in chain([first] if first else [], records))
+    types = infer(values, width, null=given.null)
+    return Head(dialect, names, first, tuple(types), given.header is True)
 
 
 def check(dialect: Dialect) -> None:
