@@ -89,6 +89,7 @@ def import_files(
             out.note(f"{plan.create};")
         if request.destroys and target is not None and not yes:
             ask(plan, paths)
+        shown = plan.create
         plan, done = execute(
             conn,
             plan,
@@ -97,6 +98,8 @@ def import_files(
             on_progress=Meter(out).show,
             on_note=out.note,
         )
+        if plan.create != shown:
+            out.note(f"{plan.create};")
     from pgmonkey.cli.render.imports import Imported, summary_text
 
     imported = Imported(

@@ -193,6 +193,28 @@ def test_value_far_down_that_would_change_makes_its_column_text(conn, tmp_path):
     assert any(f"f.csv:{line}" in note for note in notes)
 
 
+def test_types_that_were_not_wide_enough_are_shown_as_they_became(conn, folder, capsys):
+    line = write_late_surprise(Path("data.csv"))
+    assert pgimport("--table", "t", "--import_file", "data.csv") == 0
+    said = capsys.readouterr().err
+    assert "'00501' would not stay as it is in a column of type bigint" in said
+    assert f"(data.csv:{line}); reading on" in said
+    assert said.index('  "zip" bigint,') < said.index("reading on") < said.index('  "zip" text,')
+
+
+def test_value_far_down_that_would_change_makes_its_column_text_in_a_transaction_too(
+    database, tmp_path
+):
+    line = write_late_surprise(tmp_path / "f.csv")
+    with psycopg.connect(**database.dsn_args()) as conn:
+        conn.execute("CREATE TABLE mine (n int)")
+        import_csv(conn, tmp_path / "f.csv", "t")
+        assert types(conn, "t") == {"zip": "text", "share": "numeric"}
+        assert conn.execute("SELECT count(*) FROM t").fetchone() == (line - 1,)
+    with psycopg.connect(**database.dsn_args()) as conn:
+        assert tables(conn) == {"mine", "t"}
+
+
 def test_value_far_down_that_would_change_is_an_error_where_nothing_can_be_read_twice(
     conn, tmp_path
 ):
