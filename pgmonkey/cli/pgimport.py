@@ -9,30 +9,26 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import glob
 import sys
-import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pgmonkey.cli.asked import files, request_of
 from pgmonkey.cli.common import STDIN, Source, load
 from pgmonkey.cli.exits import OK, REFUSED
 from pgmonkey.cli.failures import CommandError, Failure
+from pgmonkey.cli.meter import Meter
 from pgmonkey.cli.output import Output, write
 from pgmonkey.cli.render import Report, render
 
 if TYPE_CHECKING:
     from pgmonkey.transfer import source as csv
     from pgmonkey.transfer.catalog import Target
-    from pgmonkey.transfer.plan import Plan, Progress
-    from pgmonkey.transfer.request import Request
+    from pgmonkey.transfer.plan import Plan
     from pgmonkey.transfer.settingsfile import Chosen
     from pgmonkey.transfer.sniff import Head
-
-# Seconds between two looks at the progress line; faster than that nobody reads.
-EVERY = 0.1
 
 
 def import_files(
@@ -75,12 +71,15 @@ def import_files(
         conn = stack.enter_context(contextlib.closing(connect(settings, timeout)))
         server = server_of(conn)
         table, target = locate(conn, request)
+        known = chosen.path
         if not dry_run:
             chosen = write_settings(place, chosen, sources[0], head, target, out)
         if review:
-            return OK
+            return reviewed(place, known, chosen.path, out)
         plan, notes = prepare(conn, sources, head, request, chosen, table, target)
         if dry_run:
+            from pgmonkey.cli.render.imports import planned_of
+
             planned = planned_of(request, plan, notes, chosen, paths, source)
             return show_plan(planned, server, out)
         for note in notes:
@@ -120,99 +119,6 @@ def import_files(
         out.result(render(Report("pgimport", OK, (imported,), server), out.format))
     out.note(summary_text(plan, done))
     return OK
-
-
-def request_of(
-    chosen: Chosen,
-    *,
-    table: str | None,
-    mode: Any,
-    key: tuple[str, ...],
-    on_conflict: Any,
-    create: Any,
-    types: tuple[str, ...],
-    encoding: str | None,
-    delimiter: str | None,
-    quote: str | None,
-    escape: str | None,
-    header: str,
-    skip_lines: int | None,
-    null: str | None,
-    empty_as: Any,
-    map: tuple[str, ...],
-    columns: tuple[str, ...],
-    skip_columns: tuple[str, ...],
-    on_error: Any,
-    rejects: str | None,
-    max_errors: str | None,
-    jobs: int | None,
-    commit_every: int | None,
-) -> Request:
-    """Return what the options ask for, and what the settings file says where they are silent.
-
-    Raises:
-        CommandError, RequestError: They contradict each other.
-    """
-    from pgmonkey.transfer.request import Request, limit, names, pairs, split
-    from pgmonkey.transfer.settingsfile import over
-    from pgmonkey.transfer.sniff import Given
-
-    if table is None:
-        raise CommandError(Failure("PGM102", "into which table? give --table [SCHEMA.]NAME"))
-    parts = [part.strip() for word in types for part in split(word)]
-    general = [part for part in parts if part in ("infer", "text")]
-    if len(set(general)) > 1:
-        raise CommandError(Failure("PGM102", "--types infer and --types text exclude each other"))
-    given = Given(
-        encoding,
-        delimiter,
-        quote,
-        escape,
-        {"yes": True, "no": False}.get(header),
-        skip_lines,
-        null,
-        empty_as,
-    )
-    return Request(
-        table=table,
-        given=over(given, chosen.given),
-        columns=names(columns) if columns else None,
-        skip_columns=names(skip_columns),
-        renames=pairs(map, "--map"),
-        types=pairs((part for part in parts if part not in general), "--types"),
-        infer="text" not in general,
-        mode=mode,
-        key=names(key),
-        on_conflict=on_conflict,
-        create=create,
-        on_error=on_error,
-        max_errors=limit(max_errors),
-        rejects=Path(rejects).expanduser() if rejects else None,
-        jobs=jobs,
-        commit_every=commit_every,
-    )
-
-
-def files(words: Sequence[str]) -> list[str]:
-    """Return the files that *words* name; a pattern is every file it matches, in order.
-
-    Raises:
-        CommandError: None is named, or nothing matches.
-    """
-    if not words:
-        raise CommandError(
-            Failure("PGM102", "import what? give --import_file FILE, or - for standard input")
-        )
-    found: list[str] = []
-    for word in words:
-        path = str(Path(word).expanduser())
-        if word == STDIN or Path(path).exists() or not glob.has_magic(path):
-            found.append(word if word == STDIN else path)
-        elif matching := sorted(glob.glob(path, recursive=True)):  # noqa: PTH207  # Path.glob wants a folder
-            found += matching
-        else:
-            raise CommandError(Failure("PGM403", f"no file matches {word!r}", exit_code=REFUSED))
-    return found
 
 
 def check(source: Source, paths: Sequence[str], *, dry_run: bool, review: bool) -> None:
@@ -304,45 +210,21 @@ def write_settings(
     return replace(chosen, path=place)
 
 
-def planned_of(
-    request: Request,
-    plan: Plan,
-    notes: tuple[str, ...],
-    chosen: Chosen,
-    paths: Sequence[str],
-    source: Source,
-) -> Any:
-    """Return the plan as a dry run reports it."""
-    from pgmonkey.cli.render.imports import Planned, command_line, planned_fields
+def reviewed(place: Path | None, before: Path | None, now: Path | None, out: Output) -> int:
+    """Say what became of the settings file, *before* and *now*, for a review that ends here.
 
-    words: list[str] = []
-    if source.path is not None:
-        words += ["-c", source.path]
-    if source.dsn is not None:
-        words += ["--dsn", source.dsn]
-    for flag, on in (
-        ("--resolve-env", source.resolve_env),
-        ("--allow-sensitive-defaults", source.allow_sensitive_defaults),
-        ("--strict", source.strict),
-        ("-W", source.ask_password),
-    ):
-        words += [flag] if on else []
-    return Planned(
-        table=str(plan.table),
-        files=tuple(paths),
-        dialect=plan.dialect,
-        fields=planned_fields(plan),
-        create=plan.create,
-        mode=plan.mode,
-        key=plan.key,
-        on_conflict=plan.on_conflict,
-        on_error=plan.on_error,
-        jobs=plan.jobs,
-        why_one_job=plan.why_one_job,
-        settings=str(chosen.path) if chosen.path else None,
-        notes=notes,
-        command=command_line(request, plan, paths, words),
-    )
+    Raises:
+        CommandError: There is no file to review.
+    """
+    if now is None:
+        where = f"{place} cannot be written" if place else "there is no place for a settings file"
+        raise CommandError(
+            Failure("PGM403", where, hint="name one with --import-config FILE", exit_code=REFUSED)
+        )
+    if before is not None:
+        out.note(f"{now} was there and is untouched; delete it to start over")
+    out.note("nothing was imported; the same command without --review does it")
+    return OK
 
 
 def show_plan(planned: Any, server: Any, out: Output) -> int:
@@ -380,35 +262,3 @@ def ask(plan: Plan, paths: Sequence[str]) -> None:
         raise CommandError(
             Failure("PGM410", "not confirmed; nothing was changed", exit_code=REFUSED)
         )
-
-
-class Meter:
-    """The line of progress: rows, bytes, rate, and the time left by the bytes read."""
-
-    def __init__(self, out: Output) -> None:
-        self._out = out
-        self._began = self._shown = time.monotonic()
-
-    def show(self, progress: Progress) -> None:
-        """Show *progress*, unless the last time was a moment ago."""
-        now = time.monotonic()
-        if now - self._shown < EVERY:
-            return
-        self._shown = now
-        self._out.progress(meter_text(progress, now - self._began))
-
-
-def meter_text(progress: Progress, seconds: float) -> str:
-    """Return *progress* after *seconds* in one line."""
-    from pgmonkey.cli.pgexport import megabytes
-
-    rate = progress.bytes_read / seconds if seconds > 0 else 0.0
-    parts = [f"{progress.rows:,} rows", megabytes(progress.bytes_read)]
-    if progress.bytes_total:
-        share = min(100, progress.bytes_read * 100 // progress.bytes_total)
-        parts[1] = f"{share} % of {megabytes(progress.bytes_total)}"
-    parts.append(f"{rate / 1e6:.1f} MB/s")
-    if progress.bytes_total and rate:
-        left = max(0, progress.bytes_total - progress.bytes_read) / rate
-        parts.append(f"{left:.0f} s left" if left < 100 else f"{left / 60:.0f} min left")
-    return ", ".join(parts)

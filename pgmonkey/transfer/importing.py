@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from pgmonkey.errors import CsvError, ShapeError, TransferError
 from pgmonkey.transfer.catalog import Target, look_up, parse_name, schema_for_new
+from pgmonkey.transfer.creation import check_types
 from pgmonkey.transfer.manifest import verify
 from pgmonkey.transfer.plan import Mode, OnConflict, OnError, Plan, Summary, Table
-from pgmonkey.transfer.planning import Files, check_types, make_plan, widened
+from pgmonkey.transfer.planning import Files, make_plan, widened
 from pgmonkey.transfer.reader import blocks
 from pgmonkey.transfer.request import Create, Request, limit
 from pgmonkey.transfer.settingsfile import Chosen, over, read

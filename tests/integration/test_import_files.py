@@ -408,6 +408,21 @@ def test_review_writes_the_settings_and_nothing_else(conn, folder, capsys):
     Path("data.csv.gz").write_bytes(gzip.compress(b"a\tb\n1\t2\n"))
     assert pgimport("--table", "t", "--import_file", "data.csv.gz", "--review") == 0
     assert "delimiter: '\\t'" in Path("data.yaml").read_text()
+    assert "nothing was imported" in capsys.readouterr().err
+    assert pgimport("--table", "t", "--import_file", "data.csv.gz", "--review") == 0
+    assert "data.yaml was there and is untouched" in capsys.readouterr().err
+    assert tables(conn) == set()
+
+
+def test_review_without_a_place_for_the_settings_asks_for_one(conn, folder, capsys):
+    Path("a.csv").write_text("n\n1\n")
+    Path("b.csv").write_text("n\n2\n")
+    words = ("--table", "t", "--import_file", "a.csv", "b.csv", "--review")
+    assert pgimport(*words) == 4
+    assert "name one with --import-config FILE" in capsys.readouterr().err
+    assert pgimport(*words, "--import-config", "gone/x.yaml") == 4
+    assert pgimport(*words, "--import-config", "x.yaml") == 0
+    assert Path("x.yaml").exists()
     assert tables(conn) == set()
 
 

@@ -6,10 +6,12 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pgmonkey.cli.common import Source
 from pgmonkey.transfer.catalog import fold
 from pgmonkey.transfer.dialect import Dialect
 from pgmonkey.transfer.plan import Plan, Summary
 from pgmonkey.transfer.request import Request
+from pgmonkey.transfer.settingsfile import Chosen
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,45 @@ class Imported:
     rejects: str | None
     settings: str | None
     kind: str = "import"
+
+
+def planned_of(
+    request: Request,
+    plan: Plan,
+    notes: tuple[str, ...],
+    chosen: Chosen,
+    paths: Sequence[str],
+    source: Source,
+) -> Planned:
+    """Return the plan as a dry run reports it."""
+    words: list[str] = []
+    if source.path is not None:
+        words += ["-c", source.path]
+    if source.dsn is not None:
+        words += ["--dsn", source.dsn]
+    for flag, on in (
+        ("--resolve-env", source.resolve_env),
+        ("--allow-sensitive-defaults", source.allow_sensitive_defaults),
+        ("--strict", source.strict),
+        ("-W", source.ask_password),
+    ):
+        words += [flag] if on else []
+    return Planned(
+        table=str(plan.table),
+        files=tuple(paths),
+        dialect=plan.dialect,
+        fields=planned_fields(plan),
+        create=plan.create,
+        mode=plan.mode,
+        key=plan.key,
+        on_conflict=plan.on_conflict,
+        on_error=plan.on_error,
+        jobs=plan.jobs,
+        why_one_job=plan.why_one_job,
+        settings=str(chosen.path) if chosen.path else None,
+        notes=notes,
+        command=command_line(request, plan, paths, words),
+    )
 
 
 def planned_fields(plan: Plan) -> tuple[PlannedField, ...]:
