@@ -177,6 +177,8 @@ _NEVER_EMPTY = frozenset(
         "money",
     ]
 )
+# Of the category of arrays, and empty when there is nothing in them.
+_VECTORS = frozenset(("int2vector", "oidvector"))
 # Arrays, booleans, composites, dates, geometry, networks, numbers, ranges, intervals.
 _NEVER_EMPTY_CATEGORIES = frozenset("ABCDGINRT")
 
@@ -264,6 +266,8 @@ def _column(row: tuple[Any, ...]) -> Column:
     generated, identity, default, numbered = rest
     if typtype == "e":
         text = empty_label
+    elif built_in and base in _VECTORS:
+        text = True
     elif built_in or typtype in ("r", "m", "c"):
         text = category not in _NEVER_EMPTY_CATEGORIES and base not in _NEVER_EMPTY
     else:  # an extension's: whoever made it knows
