@@ -17,11 +17,12 @@ from pgmonkey.config import keyfile
 from pgmonkey.server import authprobe, tlsprobe
 from pgmonkey.server.admission import Admission, Step, admission, judge
 from pgmonkey.server.checks.model import Facts
-from pgmonkey.server.collect import collect, regex
+from pgmonkey.server.collect import collect
 from pgmonkey.server.credentials import Satisfaction
 from pgmonkey.server.evidence import Evidence, Session, Setting, Unread
 from pgmonkey.server.hba import REGEX_SINCE
 from pgmonkey.server.matching import Attempt, Known
+from pgmonkey.server.reader import regex
 from pgmonkey.server.recommend import NEWEST, recommend
 
 if TYPE_CHECKING:
