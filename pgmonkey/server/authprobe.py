@@ -39,6 +39,8 @@ _KINDS: dict[int, Kind] = {
     9: "sspi",
     _SASL: "sasl",
 }
+# Seconds. The verdict on a client's certificate is one round trip behind the handshake.
+VERDICT = 0.25
 # No first answer of a server is longer than a few hundred bytes.
 _LONGEST = 65536
 
@@ -103,11 +105,24 @@ def probe(
 def over_tls(sock: ssl.SSLSocket, client: Client, deadline: Deadline) -> AuthAnswer:
     """Begin a login over *sock*, on which TLS is established; the same as ``probe`` otherwise."""
     try:
+        if client.certificate is not None and sock.version() == "TLSv1.3":
+            _await_verdict(sock, deadline)
         return _ask(sock, client, True, deadline)
     except WireError as error:
         return AuthAnswer(True, "unreachable", message=str(error))
     except ssl.SSLError as error:
         return _not_let_in(error)
+
+
+def _await_verdict(sock: ssl.SSLSocket, deadline: Deadline) -> None:
+    """Give the server time to refuse the certificate before anything else is sent.
+
+    A server that hangs up with something unread resets the connection, and its reason may
+    be lost with it.
+    """
+    sock.settimeout(min(VERDICT, deadline.left))
+    with suppress(TimeoutError, ConnectionError):
+        sock.recv(1)  # a server says nothing of its own accord; this raises its refusal
 
 
 def _not_let_in(error: ssl.SSLError) -> AuthAnswer:

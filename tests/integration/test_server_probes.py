@@ -64,7 +64,7 @@ def test_certificate_that_is_configured_is_shown(server: PgServer, certs: CertKi
         assert ask(server, **shown).kind == "trust"
         assert ask(server, **certs.client("somebody-else").dsn_args()).kind == "error"
         answer = ask(server, **certs.client(server.user, signed_by="wrong").dsn_args())
-        assert (answer.kind, answer.detail) == ("error", "certificate")
+        assert (answer.kind, answer.detail) == ("error", "certificate"), answer
 
 
 def test_encrypted_key_needs_its_password_and_never_asks_for_it(server: PgServer, certs: CertKit):
