@@ -280,6 +280,16 @@ class AsyncPoolHandle(_AsyncHandle):
         finally:
             await self._give_back(conn, failed)
 
+    async def lend(self) -> psycopg.AsyncConnection[TupleRow]:
+        """Lend a connection whose ``close()`` gives it back to the pool, rolled back.
+
+        For libraries that open and close connections themselves, such as SQLAlchemy;
+        elsewhere write a block.
+        """
+        conn = await self._borrow(0)
+        conn.memory.give_back = self._give_back
+        return conn
+
     async def rollback(self) -> None:
         """Roll back what this task's innermost block did; outside a block, do nothing."""
         held = self._blocks.get(current_task())

@@ -117,6 +117,7 @@ class Memory:
         inherited: Whether it came over a fork, and is the parent's.
         borrower: The thread (its ident) or task whose block has the connection, or None.
         deadline: Until when its server has to answer (monotonic seconds), or None.
+        give_back: What ``close`` calls in place of closing, or None.
         place: Whose it is in a pool: a ``Place``, or None while it is idle.
         generation: Of its pool's generations, the one it was made in.
         discarded: Whether its pool has given it up.
@@ -128,6 +129,7 @@ class Memory:
         self.inherited = False
         self.borrower: object = None
         self.deadline: float | None = None
+        self.give_back: Callable[[Any, bool], Any] | None = None
         self.place: Any = None
         self.generation = 0
         self.discarded = False

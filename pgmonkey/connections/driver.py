@@ -59,6 +59,19 @@ class Connection(psycopg.Connection[TupleRow]):
         if not self.memory.stale(get_ident()):
             super().rollback()
 
+    def add_notice_handler(self, callback: Any) -> None:
+        """Add as psycopg does, but once: some libraries add theirs at every checkout."""
+        if callback not in self._notice_handlers:
+            super().add_notice_handler(callback)
+
+    def close(self) -> None:
+        """Close as psycopg does, or give back to its pool what is lent until it is closed."""
+        give_back, self.memory.give_back = self.memory.give_back, None
+        if give_back is None:
+            super().close()
+        else:
+            give_back(self, True)
+
     def _forked(self) -> None:
         self.memory.inherited = True
         self._pool = None

@@ -54,6 +54,19 @@ class AsyncConnection(psycopg.AsyncConnection[TupleRow]):
         if not self.memory.stale(current_task()):
             await super().rollback()
 
+    def add_notice_handler(self, callback: Any) -> None:
+        """Add as psycopg does, but once: some libraries add theirs at every checkout."""
+        if callback not in self._notice_handlers:
+            super().add_notice_handler(callback)
+
+    async def close(self) -> None:
+        """Close as psycopg does, or give back to its pool what is lent until it is closed."""
+        give_back, self.memory.give_back = self.memory.give_back, None
+        if give_back is None:
+            await super().close()
+        else:
+            await give_back(self, True)
+
     def _forked(self) -> None:
         self.memory.inherited = True
         self._pool = None

@@ -271,6 +271,16 @@ class PoolHandle(_SyncHandle):
         finally:
             self._give_back(conn, failed)
 
+    def lend(self) -> psycopg.Connection[TupleRow]:
+        """Lend a connection whose ``close()`` gives it back to the pool, rolled back.
+
+        For libraries that open and close connections themselves, such as SQLAlchemy;
+        elsewhere write a block.
+        """
+        conn = self._borrow(0)
+        conn.memory.give_back = self._give_back
+        return conn
+
     def rollback(self) -> None:
         """Roll back what this thread's innermost block did; outside a block, do nothing."""
         held = self._blocks.get(get_ident())

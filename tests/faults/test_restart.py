@@ -26,7 +26,7 @@ def test_pool_tries_on_as_long_as_somebody_waits_and_then_rests(mortal_server, c
         mortal_server.halt("fast")
         try:
             with caplog.at_level(logging.WARNING):
-                failures = 8  # of which the last are long after reconnect_timeout
+                failures = 12  # with pauses that only grew it would take minutes
 
                 def come_back() -> None:
                     until(lambda: pool.handle.stats().connect_errors >= failures)

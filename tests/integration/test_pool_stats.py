@@ -11,6 +11,7 @@ from psycopg_pool import PoolTimeout
 
 from pgmonkey.connections.pool_stats import PoolStats
 from support.kinds import POOLS, block, get, settle
+from support.wait import until
 
 
 def sized(config, **more):
@@ -80,8 +81,7 @@ async def test_connection_held_too_long_is_reported_once_with_its_borrower(
 
     async def forgetful_function() -> None:
         async with block(handle):
-            while not handle.stats().leaks:  # noqa: ASYNC110  # a figure, not an event
-                await asyncio.sleep(0.01)
+            await asyncio.to_thread(until, lambda: handle.stats().leaks > 0)
             await asyncio.sleep(0.1)  # two looks more
 
     with caplog.at_level(logging.WARNING):

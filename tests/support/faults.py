@@ -20,6 +20,8 @@ from support.wait import until
 
 # What no server process answers within; pools of these tests wait far less.
 PATIENCE = 5.0
+# After which, beyond its timeout, a caller that a stalled server holds up is let go.
+RESCUE_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
@@ -163,13 +165,16 @@ def stall(server: Any, kind: Any, everything: bool, timeout: float = 1.5) -> Sta
         for pid in pids:
             server.signal(pid, "STOP")
         # Whoever has not come back by then does not come back by himself.
-        rescue = threading.Timer(timeout + 3, lambda: [server.signal(p, "CONT") for p in pids])
+        rescue = threading.Timer(
+            timeout + RESCUE_SECONDS, lambda: [server.signal(p, "CONT") for p in pids]
+        )
         rescue.start()
         began = time.monotonic()
         try:
             with pool.block() as conn:
                 took = time.monotonic() - began
-                answered = True
+                conn.execute("SELECT 1")
+                answered = time.monotonic() - began < timeout + RESCUE_SECONDS
         except PoolTimeout:
             took, answered = time.monotonic() - began, False
         finally:

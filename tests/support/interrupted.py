@@ -32,6 +32,8 @@ def ctrl_c(args: dict[str, Any], kind: str, times: int, seed: int) -> dict[str, 
     from support.ledger import Ours, Raw, both_slots
 
     pool: Any = {"pgmonkey": Ours, "psycopg_pool": Raw}[kind](args, **SIZES)
+    # A program that a shell starts in the background is born deaf to it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     armed, over = threading.Event(), threading.Event()
     chance = random.Random(seed)
     errors: list[str] = []
