@@ -651,16 +651,14 @@ COMMANDS = (
                         "one character, \\t for a tab; default: a comma",
                         "CHAR",
                         convert=character,
-                        default=",",
                     ),
-                    Option(("--null",), "text for NULL; default: nothing", "TEXT", default=""),
+                    Option(("--null",), "text for NULL; default: nothing", "TEXT"),
                     Option(("--no-header",), "no line with the names of the columns"),
                     Option(
                         ("--encoding",),
                         "default: utf-8; utf-8-sig is what Excel likes",
                         "NAME",
                         convert=not_empty,
-                        default="utf-8",
                     ),
                     Option(
                         ("--force-quote",),

@@ -17,6 +17,7 @@ from pgmonkey.cli.render import Report, render
 if TYPE_CHECKING:
     from pgmonkey.transfer.delivery import ExportProgress
     from pgmonkey.transfer.exporter import Exported
+    from pgmonkey.transfer.sniff import Given
 
 STDOUT = "-"
 
@@ -32,10 +33,10 @@ def export(
     where: str | None,
     order_by: str | None,
     limit: int | None,
-    delimiter: str,
-    null: str,
+    delimiter: str | None,
+    null: str | None,
     no_header: bool,
-    encoding: str,
+    encoding: str | None,
     force_quote: tuple[str, ...] | None,
     compression: Any,
     split_rows: int | None,
@@ -49,6 +50,8 @@ def export(
     Args:
         query: SQL, or ``@FILE``; ``@-`` is standard input.
         export_file: None names the file after the table, ``-`` is standard output.
+        delimiter, null, encoding: None is what the settings file beside the CSV says, if
+            an import made one, else the usual.
         timeout: Seconds for the login.
     """
     from pgmonkey.cli.connecting import connect, server_of
@@ -59,6 +62,7 @@ def export(
     if query is not None and query.startswith("@"):
         query = read_query(query[1:], source)
     file = None if export_file is None else str(Path(export_file).expanduser())
+    said = written_like(file, table, source, out)
     settings = load(source, out)
     try:
         if file is not None and file != STDOUT:
@@ -74,10 +78,11 @@ def export(
                 where=where or "",
                 order_by=order_by or "",
                 limit=limit,
-                delimiter=delimiter,
-                null=null,
+                delimiter=delimiter or said.delimiter or ",",
+                quote=said.quote or '"',
+                null=said.null or "" if null is None else null,
                 header=not no_header,
-                encoding=encoding,
+                encoding=encoding or said.encoding or "utf-8",
                 force_quote=force_quote or (),
                 compression=compression,
                 split_rows=split_rows,
@@ -125,6 +130,34 @@ def check(table: str | None, query: str | None, export_file: str | None, format:
         problem = f"--format {format} and -o - both want standard output"
     if problem:
         raise CommandError(Failure("PGM102", problem))
+
+
+def written_like(file: str | None, table: str | None, source: Source, out: Output) -> Given:
+    """Return what the settings file beside the CSV says; nothing where there is none.
+
+    Raises:
+        ConfigError: It is wrong.
+        RequestError: *table* is not a name.
+    """
+    from pgmonkey.transfer.catalog import parse_name
+    from pgmonkey.transfer.exporter import default_name
+    from pgmonkey.transfer.plan import Table
+    from pgmonkey.transfer.settingsfile import place_of, read
+    from pgmonkey.transfer.sniff import Given
+
+    if file is None and table is not None:
+        schema, name = parse_name(table)
+        file = default_name(str(Table(schema or "public", name)), "none")
+    place = place_of(Path(file)) if file not in (None, STDOUT) else None
+    if place is None or not place.is_file():
+        return Given()
+    if source.path not in (None, STDIN) and place.samefile(Path(str(source.path)).expanduser()):
+        return Given()
+    chosen = read(place)
+    if chosen is None:  # somebody else's, such as a connection configuration
+        return Given()
+    out.note(f"settings: {place}")
+    return chosen.given
 
 
 def read_query(name: str, source: Source) -> str:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+from psycopg.rows import tuple_row
 
 from pgmonkey.transfer import manifest as manifests
 from pgmonkey.transfer.copyout import copy_out
@@ -146,11 +147,15 @@ class Delivery:
             conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             lock = b"LOCK TABLE ONLY " + relation.table.sql().as_bytes(conn)
             conn.execute(lock + b" IN ACCESS SHARE MODE")
-            row = conn.execute(
-                "SELECT pg_export_snapshot(), pg_relation_size(%s::text::regclass)"
-                " / current_setting('block_size')::bigint",
-                [relation.table.sql().as_string(conn)],
-            ).fetchone()
+            row = (
+                conn.cursor(row_factory=tuple_row)
+                .execute(
+                    "SELECT pg_export_snapshot(), pg_relation_size(%s::text::regclass)"
+                    " / current_setting('block_size')::bigint",
+                    [relation.table.sql().as_string(conn)],
+                )
+                .fetchone()
+            )
             assert row is not None
             first, *others = ranges(int(row[1]), jobs)
             parts = [

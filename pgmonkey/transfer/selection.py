@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pgmonkey.errors import RequestError, TargetError
+from pgmonkey.transfer.catalog import parse_name
 from pgmonkey.transfer.plan import Table
 
 if TYPE_CHECKING:
@@ -114,20 +115,21 @@ def find_relation(conn: psycopg.Connection[Any], name: str) -> Relation:
     """Return what *name* is, written as in SQL: ``orders``, ``sales.orders``, ``"Full Name"``.
 
     Raises:
+        RequestError: It is not a name as SQL has them.
         TargetError: There is nothing of that name, or something without rows.
     """
-    import psycopg
+    from psycopg import sql
+    from psycopg.rows import tuple_row
 
-    try:
-        found = conn.execute(_FIND, [name]).fetchone()
-    except psycopg.errors.InvalidName as error:
-        raise TargetError(f"{name!r} is not the name of a table; quote it as in SQL") from error
-    if found is None and not name.startswith('"'):
-        # Users write Orders for a table that was created as "Orders".
-        quoted = ".".join('"' + part.replace('"', '""') + '"' for part in name.split(".", 1))
-        found = conn.execute(_FIND, [quoted]).fetchone()
+    parts = [part for part in parse_name(name) if part is not None]
+    cursor = conn.cursor(row_factory=tuple_row)
+    found = cursor.execute(_FIND, [sql.Identifier(*parts).as_string(conn)]).fetchone()
     if found is None:
-        raise TargetError(f"there is no table {name!r} that this role can see")
+        # Users write Orders for a table that was created as "Orders".
+        exact = sql.Identifier(*name.split(".", 1)).as_string(conn)
+        near = cursor.execute(_FIND, [exact]).fetchone()
+        hint = f"; did you mean '{exact}'?" if near else ""
+        raise TargetError(f"there is no table {name!r} that this role can see{hint}")
     _, schema, table, kind, method, security, blocks, rows, columns, generated = found
     if kind in _KINDS:
         raise TargetError(f"{name!r} is {_KINDS[kind]}, not a table")

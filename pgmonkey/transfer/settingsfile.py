@@ -71,6 +71,13 @@ def beside(csv: Path) -> Path | None:
             return None
     except OSError:
         return None
+    return place_of(csv)
+
+
+def place_of(csv: Path) -> Path | None:
+    """Return the same for a file that need not be there; None for what is YAML itself."""
+    if not csv.name:  # the root folder
+        return None
     plain = csv.with_suffix("") if csv.suffix.lower() in _COMPRESSED else csv
     return None if plain.suffix.lower() in (".yaml", ".yml") else plain.with_suffix(".yaml")
 

@@ -158,17 +158,45 @@ def test_signal_ends_what_runs_and_leaves_nothing(folder, server: PgServer, whic
     until(lambda: server.sessions(APP) == 0)
 
 
-def test_exports_of_the_readme_run(folder, database):
+def test_files_go_into_the_tables_they_are_named_after(folder, database):
+    (folder / "item.csv").write_text("id,name\n3,chair\n")
+    (folder / "shop.item.csv").write_text("id\n4\n5\n")
+    (folder / "2024-05-01.csv").write_text("id,name\n6,table\n")
+    code, said = bulk(
+        *("bulk_import", "-c", "config.yaml", "item.csv", "shop.item.csv", "item=2024-05-01.csv"),
+        folder=folder,
+    )
+    assert (code, said[-1]) == (0, "3 files: 3 done, 0 failed, 0 not tried"), said
+    with psycopg.connect(**database.dsn_args()) as conn:
+        assert conn.execute("SELECT id FROM item ORDER BY 1").fetchall() == [(1,), (2,), (3,), (6,)]
+        assert conn.execute("SELECT id FROM shop.item ORDER BY 1").fetchall() == [(3,), (4,), (5,)]
+
+
+def test_bad_file_is_rolled_back_and_shown_and_the_rest_is_imported(folder, database):
+    (folder / "item.csv").write_text("id,name\n3,chair\nx,table\n")
+    (folder / "item2.csv").write_text("id\n4\n")
+    code, said = bulk(
+        *("bulk_import", "-c", "config.yaml", "-j", "1", "--schema", "shop", "-q"),
+        *("item=item.csv", "item2.csv", "nosuch.csv"),
+        folder=folder,
+    )
+    assert (code, said[-1]) == (4, "3 files: 1 done, 2 failed, 0 not tried")
+    assert "FAIL  item.csv: exit code 4" in said
+    assert "FAIL  nosuch.csv: exit code 4" in said
+    assert any("item.csv:3: " in line for line in said)
+    with psycopg.connect(**database.dsn_args()) as conn:
+        assert conn.execute("SELECT count(*) FROM item").fetchone() == (2,)
+        assert conn.execute("SELECT id FROM shop.item2").fetchall() == [(4,)]
+
+
+def test_scripts_of_the_readme_run(folder, database):
     with psycopg.connect(**database.dsn_args()) as conn:
         conn.execute("CREATE SCHEMA sales; CREATE TABLE sales.customers (name text)")
     readme = (SCRIPTS.parent / "README.md").read_text(encoding="utf-8")
-    lines = re.findall(r"^scripts/(bulk_export.*)$", readme, re.MULTILINE)
-    assert len(lines) == 2
+    lines = re.findall(r"^scripts/(bulk_.*)$", readme, re.MULTILINE)
+    assert len(lines) == 3
     for line in lines:
         code, said = bulk(*shlex.split(line), folder=folder)
         assert code == 0, said
-    assert sorted(path.name for path in (folder / "backup").iterdir()) == [
-        "item.csv",
-        "item.csv.manifest.json",
-        "sales.customers.csv",
-    ]
+    with psycopg.connect(**database.dsn_args()) as conn:
+        assert conn.execute("SELECT count(*) FROM item").fetchone() == (4,)

@@ -42,10 +42,28 @@ def conn(database: Database):
         yield conn
 
 
+@pytest.fixture(params=[psycopg.rows.tuple_row, psycopg.rows.dict_row], ids=["tuples", "dicts"])
+def any_conn(request: pytest.FixtureRequest, database: Database):
+    """Whatever rows a caller's connection gives, an export works over it."""
+    args = database.dsn_args()
+    with psycopg.connect(**args, autocommit=True, row_factory=request.param) as conn:
+        yield conn
+
+
 @pytest.fixture
 def tricky(conn: psycopg.Connection[Any]) -> psycopg.Connection[Any]:
     conn.execute(TRICKY)
     return conn
+
+
+def unpack_zstd(data: bytes) -> bytes:
+    if sys.version_info >= (3, 14):
+        from compression import zstd
+
+        return zstd.decompress(data)
+    import zstandard
+
+    return zstandard.ZstdDecompressor().decompressobj().decompress(data)
 
 
 def make_large(conn: psycopg.Connection[Any], rows: int = 60_000) -> None:
@@ -82,7 +100,8 @@ def test_file_is_byte_for_byte_that_of_psql(tricky, database, tmp_path, options,
     assert (done.rows, done.bytes, done.jobs) == (11, len(ours), 1)
 
 
-def test_several_connections_give_the_same_bytes_as_psql(conn, database, tmp_path):
+def test_several_connections_give_the_same_bytes_as_psql(any_conn, database, tmp_path):
+    conn = any_conn
     make_large(conn)
     expected = by_psql(database, "large", tmp_path)
     seen = []
@@ -237,6 +256,7 @@ def test_encoding_is_the_servers_and_a_character_it_lacks_is_an_error(tricky, tm
         (".gz", "gzip", gzip.decompress),
         (".bz2", "bz2", bz2.decompress),
         (".xz", "xz", lzma.decompress),
+        (".zst", "zstd", unpack_zstd),
     ],
 )
 def test_compression_goes_by_the_suffix_or_the_option(tricky, tmp_path, suffix, kind, unpack):
@@ -384,6 +404,22 @@ def test_command_reads_the_query_from_a_file_and_writes_standard_output(folder):
     assert "exported 2 rows to standard output" in done.stderr
 
 
+def test_settings_file_of_an_import_says_how_its_csv_is_written(folder):
+    (folder / "tricky.yaml").write_text("delimiter: ';'\nquotechar: \"'\"\nencoding: cp1252\n")
+    words = ("pgexport", "--table", "tricky", "-c", "pgmonkey.yaml", "--columns", "id,at")
+    done = run(*words, "--where", "id < 3", "--force-quote", "at", cwd=folder)
+    assert done.code == 0
+    assert "settings: tricky.yaml" in done.stderr
+    assert (folder / "tricky.csv").read_text().splitlines()[0] == "id;at"
+    assert (folder / "tricky.csv").read_text().splitlines()[2].startswith("2;'2024-02-29")
+    done = run(*words, "--delimiter", "|", "--overwrite", cwd=folder)
+    assert (folder / "tricky.csv").read_text().startswith("id|at")
+    (folder / "tricky.yaml").write_text("delimiter: ';;'\n")
+    done = run(*words, "-o", "tricky.csv.gz", cwd=folder)
+    assert (done.code, "tricky.yaml:1:12: delimiter:" in done.stderr) == (2, True)
+    assert not (folder / "tricky.csv.gz").exists()
+
+
 def test_closed_pipe_is_quiet(folder, conn):
     make_large(conn)
     command = f"{sys.executable} -m pgmonkey pgexport --table large -c pgmonkey.yaml -o -"
@@ -411,6 +447,7 @@ def test_closed_pipe_is_quiet(folder, conn):
         (("--table", "tricky", "--limit", "0"), 2, "whole number above 0"),
         (("--table", "tricky", "--delimiter", "ab"), 2, "not one ASCII character"),
         (("--table", "nosuch"), 4, "no table 'nosuch'"),
+        (("--table", "a b"), 2, "is not a table's name"),
         (("--table", "tricky", "-o", "/"), 4, "is a folder"),
         (("--table", "tricky", "-o", "nosuch/x.csv"), 4, "nosuch/x.csv: No such file"),
         (("--table", "tricky", "-o", "/dev/full"), 4, "/dev/full: No space left"),
