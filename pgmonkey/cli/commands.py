@@ -532,7 +532,7 @@ COMMANDS = (
                     ),
                     Option(
                         ("--rejects",),
-                        "with skip: the file for rows that were not loaded, and why",
+                        "with skip: the CSV file for the rows that were not loaded: line, reason, row",
                         "FILE",
                         convert=not_empty,
                     ),

@@ -233,9 +233,10 @@ CATALOGUE = {
     ),
     "PGM414": Explanation(
         "more rows were bad than --max-errors allows",
-        "The import was rolled back, so the table is as before; the rejects file says what "
-        "is wrong with each row.",
-        "Correct the rows, or allow more with --max-errors.",
+        "The import was rolled back: the table and the rejects file are as they were. The "
+        "message has the row at which it was given up, and what is wrong with it.",
+        "Without --max-errors every bad row is listed in the rejects file; correct them, or "
+        "allow more.",
     ),
     "PGM415": Explanation(
         "the server refused a row of the file",

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pgmonkey.errors import RequestError, TransferError
-from pgmonkey.transfer.outfile import NewFile, write_all
+from pgmonkey.transfer.outfile import NewFile, Target, open_target, write_all
 from pgmonkey.transfer.plan import Plan
 from pgmonkey.transfer.reader import server_encoding
 from pgmonkey.transfer.source import Source
@@ -64,10 +64,11 @@ def _quoted(field: bytes) -> bytes:
 class RejectsFile:
     """The file of ``plan.rejects`` in the making, if there is to be one: a context.
 
-    It tells of the last load, so it replaces the file of an earlier one.
+    It tells of the last load, so it replaces the rejects of an earlier one, and no other
+    file. A pipe or a device, such as /dev/null, gets the rows as they are found.
 
     Raises:
-        RequestError: It is one of *sources*.
+        RequestError: It is one of *sources*, or holds something else than rejects.
         OSError: It cannot be written there.
     """
 
@@ -75,11 +76,11 @@ class RejectsFile:
         self._path = plan.rejects
         utf8 = server_encoding(plan.dialect) == "UTF8"
         self._encoding = "utf-8" if utf8 else plan.dialect.encoding
-        self._file = None
+        self._file: Target | None = None
         self._pending = bytearray(HEADER)
         if self._path is not None:
-            _refuse_a_source(self._path, sources)
-            self._file = NewFile(self._path, overwrite=True)
+            _refuse(self._path, sources)
+            self._file = open_target(self._path, overwrite=True)
 
     def write(self, reject: Reject) -> None:
         """Add one row.
@@ -98,7 +99,7 @@ class RejectsFile:
             OSError: That failed.
         """
         self._flush()
-        if self._file:
+        if isinstance(self._file, NewFile):
             os.fsync(self._file.fd)
 
     def publish(self, already: str) -> None:
@@ -133,7 +134,8 @@ class RejectsFile:
             self._file.close()
 
 
-def _refuse_a_source(path: Path, sources: Iterable[Source | Path]) -> None:
+def _refuse(path: Path, sources: Iterable[Source | Path]) -> None:
+    """Keep a mistyped name from costing the user a file."""
     for source in sources:
         other = source if isinstance(source, Path) else source.path
         with contextlib.suppress(OSError):  # a missing file is nobody's double
@@ -141,3 +143,8 @@ def _refuse_a_source(path: Path, sources: Iterable[Source | Path]) -> None:
                 raise RequestError(
                     "the rejects would replace a file to import; name another", file=str(path)
                 )
+    if path.is_file():
+        with path.open("rb") as file:
+            begins = file.read(len(HEADER))
+        if begins not in (b"", HEADER):
+            raise RequestError("it exists and holds no rejects; name another", file=str(path))

@@ -152,7 +152,7 @@ def test_lone_end_of_data_mark_is_a_bad_row_and_no_end(conn, tmp_path):
 @pytest.mark.parametrize("limit", [MaxErrors(number=2), MaxErrors(percent=29)])
 def test_more_bad_rows_than_allowed_load_nothing_and_leave_an_earlier_file(conn, tmp_path, limit):
     conn.execute("INSERT INTO t VALUES (99, 'there', 1)")
-    earlier = write(tmp_path / "bad.csv", "of last time\n")
+    earlier = write(tmp_path / "bad.csv", HEADER.decode() + "of last time\n")
     text = "id,name,Quantity\n" + "".join(f"{i},n,{'x' if i < 4 else i}\n" for i in range(1, 11))
     path = write(tmp_path / "t.csv", text)
 
@@ -160,7 +160,7 @@ def test_more_bad_rows_than_allowed_load_nothing_and_leave_an_earlier_file(conn,
         load(plan(tmp_path, mode="replace", max_errors=limit), [path], conn)
 
     assert ids(conn) == [99]
-    assert earlier.read_text() == "of last time\n"
+    assert earlier.read_bytes() == HEADER + b"of last time\n"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["bad.csv", "t.csv"]
     assert nothing_left(conn)
 
@@ -173,7 +173,7 @@ def test_as_many_bad_rows_as_allowed_are_accepted(conn, tmp_path, limit):
 
 
 def test_file_replaces_that_of_the_last_load_also_when_no_row_is_bad(conn, tmp_path):
-    earlier = write(tmp_path / "bad.csv", "of last time\n")
+    earlier = write(tmp_path / "bad.csv", HEADER.decode() + "of last time\n")
     load(plan(tmp_path), [write(tmp_path / "t.csv", "id,name,Quantity\n1,a,1\n")], conn)
     assert earlier.read_bytes() == HEADER
 
@@ -184,6 +184,21 @@ def test_rejects_may_not_replace_a_file_to_import(conn, tmp_path):
         load(plan(tmp_path, rejects=path), [path], conn)
     assert path.read_text() == "id,name,Quantity\n1,a,x\n"
     assert ids(conn) == []
+
+
+def test_rejects_never_replace_a_file_that_holds_something_else(conn, tmp_path):
+    other = write(tmp_path / "config.yaml", "connection_settings: {}\n")
+    path = write(tmp_path / "t.csv", "id,name,Quantity\n1,a,x\n2,b,2\n")
+    with pytest.raises(RequestError, match=r"config\.yaml: it exists and holds no rejects"):
+        load(plan(tmp_path, rejects=other), [path], conn)
+    assert (other.read_text(), ids(conn)) == ("connection_settings: {}\n", [])
+
+
+def test_rejects_may_go_to_a_device(conn, tmp_path):
+    before = Path("/dev/null").stat()
+    path = write(tmp_path / "t.csv", "id,name,Quantity\n1,a,x\n2,b,2\n")
+    assert load(plan(tmp_path, rejects=Path("/dev/null")), [path], conn).rejected == 1
+    assert Path("/dev/null").stat().st_rdev == before.st_rdev != 0
 
 
 def test_rejects_are_refused_where_no_file_can_be_before_anything_is_sent(conn, tmp_path):
