@@ -19,13 +19,14 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
-from pgmonkey.cli.exits import NO_CONNECTION, OK, REFUSED
+from pgmonkey.cli.exits import ANSWER_IS_NO, NO_CONNECTION, OK, REFUSED
 from pgmonkey.cli.failures import CommandError, Failure
 from pgmonkey.cli.output import Output
 from pgmonkey.cli.throwaway import SUPERUSER, Binaries, Server, Unavailable, find_local, find_wheel
 
 USER, DATABASE, TABLE = "app", "sales", "demo_orders"
 HOST = "localhost"
+QUERY = f"SELECT to_char(placed, 'YYYY-MM') AS month, sum(price) FROM {TABLE} GROUP BY 1 ORDER BY 1"
 
 # Ten orders, two of them bad on purpose: a price that is no number, and a row cut short.
 ORDERS = """\
@@ -102,6 +103,24 @@ def steps(dsn: str) -> tuple[Step, ...]:
         Step(
             "It logs in with all four connection types",
             ("pgconfig", "test", *config, "--connection-type", "all"),
+        ),
+        Step("A CSV file of ten orders, two of them bad on purpose", ("cat", "orders.csv")),
+        Step(
+            "Good rows are loaded, into a table that is made for them; bad ones are set aside",
+            (
+                *("pgimport", *config, "--table", TABLE, "--import_file", "orders.csv"),
+                *("--types", "price=numeric", "--on-error", "skip", "--rejects", "rejects.csv"),
+            ),
+        ),
+        Step("Each with its line, the reason and the row as it was", ("cat", "rejects.csv")),
+        Step(
+            "What a query answers is exported",
+            ("pgexport", *config, "--query", QUERY, "--export_file", "-"),
+        ),
+        Step(
+            "The server is audited: does it fit this configuration, and what is wrong with it?",
+            ("pgserverconfig", *config, "--audit"),
+            fine=(OK, ANSWER_IS_NO),
         ),
     )
 
