@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pgmonkey.cli.exits import ANSWER_IS_NO, NO_CONNECTION, OK, REFUSED
 from pgmonkey.cli.failures import CommandError, Failure
@@ -26,7 +26,15 @@ from pgmonkey.cli.throwaway import SUPERUSER, Binaries, Server, Unavailable, fin
 
 USER, DATABASE, TABLE = "app", "sales", "demo_orders"
 HOST = "localhost"
-QUERY = f"SELECT to_char(placed, 'YYYY-MM') AS month, sum(price) FROM {TABLE} GROUP BY 1 ORDER BY 1"
+QUERY = f"SELECT customer, price FROM {TABLE} ORDER BY price DESC LIMIT 3"
+
+# What lets a role without other rights audit everything (README, "Audit a server").
+AUDITOR = (
+    "GRANT pg_read_all_settings TO {}",
+    "GRANT SELECT ON pg_catalog.pg_hba_file_rules, pg_catalog.pg_file_settings TO {}",
+    "GRANT EXECUTE ON FUNCTION pg_catalog.pg_hba_file_rules() TO {}",
+    "GRANT EXECUTE ON FUNCTION pg_catalog.pg_show_all_file_settings() TO {}",
+)
 
 # Ten orders, two of them bad on purpose: a price that is no number, and a row cut short.
 ORDERS = """\
@@ -178,18 +186,26 @@ def _open(server: Server, folder: Path) -> str:
     from psycopg import sql
 
     password = secrets.token_urlsafe(24)
-    with psycopg.connect(
-        host=str(server.home),
-        port=server.port,
-        user=SUPERUSER,
-        password=server.password,
-        autocommit=True,
-    ) as conn:
+
+    def superuser(dbname: str) -> psycopg.Connection[Any]:
+        return psycopg.connect(
+            host=str(server.home),
+            port=server.port,
+            user=SUPERUSER,
+            password=server.password,
+            dbname=dbname,
+            autocommit=True,
+        )
+
+    with superuser("postgres") as conn:
         user, database = sql.Identifier(USER), sql.Identifier(DATABASE)
         conn.execute(
             sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(user, sql.Literal(password))
         )
         conn.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(database, user))
+    with superuser(DATABASE) as conn:
+        for grant in AUDITOR:
+            conn.execute(sql.SQL(grant).format(user))
     passfile = folder / "pgpass"
     passfile.touch(mode=0o600)
     passfile.write_text(f"{HOST}:{server.port}:{DATABASE}:{USER}:{password}\n", encoding="utf-8")

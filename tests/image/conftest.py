@@ -62,6 +62,13 @@ def server(neighbour: tuple[PgServer, str]) -> PgServer:
 
 
 @pytest.fixture
+def tls_only(server: PgServer) -> Iterator[None]:
+    """The server lets nobody in without TLS; that it does otherwise, the audit minds."""
+    with server.hba("hostssl all all all scram-sha-256"):
+        yield
+
+
+@pytest.fixture
 def variables(neighbour: tuple[PgServer, str], database: Database) -> dict[str, str]:
     """Libpq's variables for a login from a container, in clear unless a test adds TLS."""
     args = database.dsn_args()

@@ -34,7 +34,7 @@ def mismatch(request: pytest.FixtureRequest) -> bool:
 
 
 @pytest.fixture
-def project(tmp_path: Path, variables, certs, mismatch: bool) -> Path:
+def project(tmp_path: Path, variables, tls_only, certs, mismatch: bool) -> Path:
     """A checkout with a config.yaml that fits the server, or asks too much of it."""
     settings = {
         "host": variables["PGHOST"],
@@ -102,7 +102,7 @@ def test_gitlab_job_gates_and_leaves_its_reports(image, project, variables, mism
     assert int(suite.attrib["tests"]) > 20
 
 
-def test_kubernetes_job_gates(image, variables, certs, mismatch):
+def test_kubernetes_job_gates(image, variables, tls_only, certs, mismatch):
     config_map, job = example("kubernetes-job.yaml")
     spec = job["spec"]["template"]["spec"]
     (container,) = spec["containers"]

@@ -15,6 +15,8 @@ import yaml
 from support.cli import Result
 from support.image import BUILD_LIMIT, ROOT, docker
 
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+ORDERS = (ROOT / "examples/compose/orders.csv").read_text(encoding="utf-8")
 Compose = Callable[..., Result]
 
 
@@ -80,6 +82,17 @@ def test_audit_finds_nothing_to_object_to(compose: Compose):
     assert done.code == 0, done.stdout + done.stderr
     assert "ADMITTED" in done.stdout
     assert not re.search(r"^ +(CRITICAL|HIGH|MEDIUM|LOW) PGM-", done.stdout, re.MULTILINE)
+
+
+def test_orders_come_in_and_go_out_again(compose: Compose):
+    """The commands of the README, which says no more than the services do."""
+    for line in ("import", "export", "audit"):
+        assert f"\ndocker compose run --rm {line}\n" in README
+    done = compose("run", "--rm", "-T", "import")
+    assert done.code == 0, done.stderr
+    assert "imported 4 rows into orders" in done.stderr
+    done = compose("run", "--rm", "-T", "export")
+    assert (done.code, done.stdout) == (0, ORDERS), done.stderr
 
 
 def test_secrets_are_made_once(compose: Compose):

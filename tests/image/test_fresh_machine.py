@@ -39,3 +39,6 @@ def test_demo_runs_and_leaves_nothing(image: Image, who: str):
     assert done.stdout.endswith("nothing is left\n"), done.stdout
     assert "4 of 4 connection types passed" in done.stderr
     assert done.stdout.count("TLSv1.3 TLS_") == 4
+    assert "imported 8 rows into demo_orders" in done.stderr
+    assert "2 rejected" in done.stderr
+    assert "ADMITTED by pg_hba.conf:2 " in done.stdout

@@ -142,7 +142,9 @@ def test_exit_codes_pass_through(image, variables, change, code):
         ({"PGHOSTADDR": "127.0.0.1"}, (), 3),
     ],
 )
-def test_audit_needs_variables_and_nothing_else(image, variables, user, change, more, code):
+def test_audit_needs_variables_and_nothing_else(
+    image, variables, tls_only, user, change, more, code
+):
     options = (*TIGHT, *user, *env(variables | change))
     done = image.run("pgserverconfig", "--audit", *more, options=options)
     assert done.code == code, done.stdout + done.stderr

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 
+import psycopg
 import pytest
 import yaml
 
@@ -26,7 +27,7 @@ def test_image_is_built_as_the_readme_says():
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_command_runs(image, variables, tmp_path, command):
+def test_command_runs(image, variables, tls_only, database, tmp_path, command):
     """The address of the server is what PGHOST says, since the host's name means nothing there."""
     variables["PGHOST"] = variables.pop("PGHOSTADDR")
     names = {"PGHOST": "host", "PGUSER": "user", "PGPASSWORD": "password", "PGDATABASE": "dbname"}
@@ -35,6 +36,9 @@ def test_command_runs(image, variables, tmp_path, command):
         "pool_settings": {"min_size": 1},
         "async_pool_settings": {"min_size": 1},
     }
+    (tmp_path / "items.csv").write_text("id,name\n1,lamp\n")
+    with psycopg.connect(**database.dsn_args()) as conn:
+        conn.execute("CREATE TABLE item (id bigint, name text)")
     path = tmp_path / "config.yaml"
     path.write_text(yaml.safe_dump(config))
     # Readable by the image's user; a real one would belong to group 0, or come in by `-c -`.
@@ -51,4 +55,8 @@ def test_command_runs(image, variables, tmp_path, command):
         text=True,
         check=False,
     )
-    assert (done.returncode, done.stdout != "") == (0, True), done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
+    exported = tmp_path / "exported.csv"
+    if exported.exists():
+        assert exported.read_text() == "id,name\n"
+    assert done.stdout or exported.exists() or "imported 1 row" in done.stderr

