@@ -109,6 +109,21 @@ AUDIT = Section(
             convert=not_empty,
             many=True,
         ),
+        Option(
+            ("--waivers",),
+            "a YAML list of accepted findings: id, reason, and if wanted subject and expires",
+            "FILE",
+            convert=not_empty,
+        ),
+        Option(
+            ("--baseline",),
+            "findings in this file, made by --write-baseline, are no news",
+            "FILE",
+            convert=not_empty,
+        ),
+        Option(
+            ("--write-baseline",), "write the findings to such a file", "FILE", convert=not_empty
+        ),
         Option(("--explain",), "print what one check is about", "ID", convert=not_empty),
         Option(
             ("--audit-optional",), "a server that cannot be logged in to is no failure (exit 0)"

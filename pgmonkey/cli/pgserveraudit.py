@@ -19,8 +19,11 @@ from pgmonkey.cli.failures import CommandError, Failure, nearest
 from pgmonkey.cli.output import Output
 from pgmonkey.cli.render.audit import AuditReport, render_audit
 from pgmonkey.cli.render.model import Server
+from pgmonkey.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import psycopg
 
     from pgmonkey.config.settings import Settings
@@ -48,6 +51,9 @@ class Asked:
     audit_optional: bool = False
     no_probe: bool = False
     timeout: float | None = None
+    waivers: str | None = None
+    baseline: str | None = None
+    write_baseline: str | None = None
 
     def first_given(self) -> str | None:
         """Return an option that was given, None when there is none."""
@@ -71,8 +77,9 @@ def audit(
     from pgmonkey.server.audit import examine
     from pgmonkey.server.client import resolve
     from pgmonkey.server.gathering import gather
+    from pgmonkey.server.waivers import baseline_of
 
-    choice = chosen(asked)
+    choice = replace(chosen(asked), accept=accepting(asked, out))
     if source.copy_key is None and not os.environ.get(COPY_KEY):
         # A key that libpq refuses is a finding here, not the end of the command.
         source = source._replace(copy_key="")
@@ -95,6 +102,10 @@ def audit(
         text = render_audit(report, format)
         Path(path).expanduser().write_text(text, encoding="utf-8")
         out.note(f"wrote {path} ({format})")
+    if asked.write_baseline is not None:
+        text = baseline_of(found)
+        Path(asked.write_baseline).expanduser().write_text(text, encoding="utf-8")
+        out.note(f"wrote {asked.write_baseline}: the findings that are no news from now on")
     if failure is not None and asked.audit_optional:
         out.warning(failure.message)
     elif failure is not None:
@@ -148,6 +159,41 @@ def chosen(asked: Asked) -> Choice:
             message = f"--severity: {level.lower()!r} is not one of {', '.join(SEVERITIES)}"
             raise CommandError(Failure("PGM102", message))
     return Choice(names["--select"], names["--skip"], levels)
+
+
+def accepting(asked: Asked, out: Output) -> Callable[[tuple[Result, ...]], tuple[Result, ...]]:
+    """Return what marks the findings that the user's files accept.
+
+    Raises:
+        ConfigError: A file of waivers, or a baseline, cannot be understood.
+    """
+    from datetime import date
+
+    from pgmonkey.server import waivers
+
+    today = date.today()
+    given: tuple[waivers.Waiver, ...] = ()
+    known: frozenset[str] = frozenset()
+    if asked.waivers is not None:
+        given = waivers.parse_waivers(_text(asked.waivers), asked.waivers)
+        for waiver in waivers.overdue(given, today):
+            out.warning(f"{waiver.place}: the waiver of {waiver.id} ended on {waiver.expires}")
+    if asked.baseline is not None:
+        known = waivers.parse_baseline(_text(asked.baseline), asked.baseline)
+
+    def accept(results: tuple[Result, ...]) -> tuple[Result, ...]:
+        return waivers.known_before(waivers.waived(results, given, today), known)
+
+    return accept
+
+
+def _text(path: str) -> str:
+    try:
+        return Path(path).expanduser().read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"cannot be read: {error.strerror}", file=path) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError("is not text in UTF-8", file=path) from error
 
 
 def _connect(settings: Settings, timeout: float | None) -> psycopg.Connection[Any]:

@@ -45,6 +45,9 @@ def serverconfig(
     audit_optional: bool,
     no_probe: bool,
     timeout: float | None,
+    waivers: str | None,
+    baseline: str | None,
+    write_baseline: str | None,
     explain: str | None,
     output: tuple[tuple[str, str], ...],
     out: Output,
@@ -64,7 +67,18 @@ def serverconfig(
 
     if explain is not None:
         return pgserveraudit.explain(explain, out)
-    asked = pgserveraudit.Asked(fail_on, select, skip, severity, audit_optional, no_probe, timeout)
+    asked = pgserveraudit.Asked(
+        fail_on,
+        select,
+        skip,
+        severity,
+        audit_optional,
+        no_probe,
+        timeout,
+        waivers,
+        baseline,
+        write_baseline,
+    )
     formats = (out.format, *(format for format, _ in output))
     _contradictions(audit, asked, emit, formats)
     if audit:

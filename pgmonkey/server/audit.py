@@ -7,12 +7,11 @@ made from.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pgmonkey.server.checks import CHECKS
-from pgmonkey.server.checks.hba import deciding
 from pgmonkey.server.checks.model import (
     FAILING,
     SEVERITIES,
@@ -23,6 +22,7 @@ from pgmonkey.server.checks.model import (
     Severity,
     Status,
 )
+from pgmonkey.server.checks.words import deciding
 from pgmonkey.server.evidence import Setting, Unread
 
 if TYPE_CHECKING:
@@ -41,11 +41,13 @@ class Choice:
     Attributes:
         select, skip: Ids, or beginnings of them such as ``PGM-TLS``; an empty *select* is all.
         severities: By id, in place of the check's own.
+        accept: Marks the findings that somebody has accepted (see ``waivers``).
     """
 
     select: tuple[str, ...] = ()
     skip: tuple[str, ...] = ()
     severities: Mapping[str, Severity] | None = None
+    accept: Callable[[tuple[Result, ...]], tuple[Result, ...]] = lambda results: results
 
     def wants(self, check: Check) -> bool:
         """Return whether *check* is to be made."""
@@ -152,7 +154,9 @@ class Audit:
 def examine(facts: Facts, choice: Choice = Choice()) -> Audit:  # frozen
     """Return what the catalogue says about *facts*."""
     made = [check for check in CHECKS if choice.wants(check)]
-    results = tuple(result for check in made for result in _results(check, facts, choice))
+    results = choice.accept(
+        tuple(result for check in made for result in _results(check, facts, choice))
+    )
     rows = tuple(_row(advice, facts, results) for advice in facts.recommendation.settings)
     unknown = {result.check.id for result in results if result.status == "UNKNOWN"}
     audit = Audit(

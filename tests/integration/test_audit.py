@@ -435,6 +435,44 @@ def test_exit_code_is_what_fail_on_says(spoilt: Path, options: str, code: int):
     assert audit(spoilt, *options.split()).code == code
 
 
+def test_accepted_findings_are_shown_as_such_and_fail_nothing(spoilt: Path):
+    waivers = spoilt.parent / "waivers.yaml"
+    waivers.write_text(
+        "- id: PGM-CAP-001\n  reason: the pool never fills\n"
+        "- id: PGM-CAP-002\n  reason: likewise\n"
+        "- id: PGM-CAP-003\n  reason: likewise\n"
+    )
+    assert audit(spoilt).code == 1
+    found = verdict(spoilt, "--waivers", str(waivers))
+    assert found["exit_code"] == 0
+    waived = {r["id"]: r["waiver"] for r in found["results"] if r["status"] == "WAIVED"}
+    assert waived["PGM-CAP-001"] == "the pool never fills"
+    assert (
+        next(r["status"] for r in found["settings"] if r["setting"] == "max_connections")
+        == "WAIVED"
+    )
+    sarif = json.loads(audit(spoilt, "--waivers", str(waivers), "--format", "sarif").stdout)
+    jsonschema.Draft4Validator(SARIF).validate(sarif)
+    suppressed = {r["ruleId"] for r in sarif["runs"][0]["results"] if r.get("suppressions")}
+    assert suppressed == waived.keys()
+    waivers.write_text("- id: PGM-CAP-001\n")
+    refused = audit(spoilt, "--waivers", str(waivers))
+    assert (refused.code, refused.stdout) == (2, "")
+    assert f"{waivers}:1: the waiver has no reason" in refused.stderr
+
+
+def test_baseline_lets_only_news_fail(spoilt: Path):
+    known = str(spoilt.parent / "known.json")
+    assert audit(spoilt, "--write-baseline", known).code == 1
+    quiet = verdict(spoilt, "--baseline", known, "--fail-on", "low")
+    assert (quiet["exit_code"], quiet["counts"]["MISMATCH"], quiet["counts"]["REVIEW"]) == (0, 0, 0)
+    text = spoilt.read_text().replace("sslmode: require", "sslmode: disable")
+    spoilt.write_text(text + "sync_settings:\n  statment_timeout: 5s\n")
+    news = verdict(spoilt, "--baseline", known)
+    assert news["exit_code"] == 1
+    assert [r["id"] for r in news["results"] if r["status"] == "MISMATCH"] == ["PGM-TMO-007"]
+
+
 def test_table_has_the_shape_that_users_know(config: Path):
     text = audit(config).stdout
     assert re.search(r"^Setting +Recommended +Current +Source +Status$", text, re.M)

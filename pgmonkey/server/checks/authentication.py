@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pgmonkey.server.checks.admission import NO_PROBE, PASSWORD, USER, answers, reads
-from pgmonkey.server.checks.hba import deciding
 from pgmonkey.server.checks.model import Check, Facts, Judgement, fail, not_applicable, ok, unknown
 from pgmonkey.server.checks.words import (
     IN_PSQL,
+    deciding,
     identifier,
     in_config,
     parameter_finding,

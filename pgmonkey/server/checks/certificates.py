@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from pgmonkey.server.checks.admission import HOST
-from pgmonkey.server.checks.hba import CERT, deciding
+from pgmonkey.server.checks.hba import CERT
 from pgmonkey.server.checks.model import (
     Check,
     Facts,
@@ -23,7 +23,7 @@ from pgmonkey.server.checks.model import (
     unknown,
 )
 from pgmonkey.server.checks.tls import HANDSHAKE, NO_TCP
-from pgmonkey.server.checks.words import in_config, parameter_finding
+from pgmonkey.server.checks.words import deciding, in_config, parameter_finding
 from pgmonkey.server.evidence import READ_HBA, Setting, Unread
 
 if TYPE_CHECKING:

@@ -24,6 +24,7 @@ from pgmonkey.server.checks.model import (
 )
 from pgmonkey.server.checks.words import (
     RELOAD,
+    deciding,
     in_config,
     remote,
     rule_finding,
@@ -40,17 +41,6 @@ NARROW = {4: 16, 6: 48}
 def live(facts: Facts) -> RuleSet | Unread:
     """Return the rules of the server, or why there are none to look at."""
     return facts.evidence.hba if facts.evidence else Unread(NO_LOGIN, READ_HBA)
-
-
-def deciding(facts: Facts) -> Rule | None:
-    """Return the rule that lets this client in, or that it fails at."""
-    if facts.admission is None:
-        return None
-    if facts.admission.admitted is not None:
-        return facts.admission.admitted.verdict.rule
-    return next(
-        (s.verdict.rule for s in facts.admission.steps if s.verdict.outcome == "method"), None
-    )
 
 
 def strong_enough(facts: Facts) -> Judgement:

@@ -61,6 +61,7 @@ def no_superuser(facts: Facts) -> Judgement:
         "CREATE ROLE app LOGIN;",
         "\\password app",
         "GRANT pg_read_all_data, pg_write_all_data TO app; -- or just what it needs",
+        subject=facts.client.user,
         where=f"{IN_PSQL}; then name that role in the configuration",
         severity="critical" if remote(facts) else "high",
     )
@@ -82,6 +83,7 @@ def no_powers(facts: Facts) -> Judgement:
     return fail(
         f"{role.name} has {', '.join(words)}",
         f"ALTER ROLE {identifier(role.name)} {' '.join('NO' + word for word in words)};",
+        subject=facts.client.user,
         where=IN_PSQL,
         severity=has[0][1],
     )
@@ -99,6 +101,7 @@ def no_dangerous_groups(facts: Facts) -> Judgement:
     return fail(
         f"{role.name} is a member of {', '.join(found)}",
         f"REVOKE {', '.join(found)} FROM {identifier(role.name)};",
+        subject=facts.client.user,
         where=f"{IN_PSQL}, or from the role between, where it is no direct member",
         severity=DANGEROUS[found[0]],
     )
@@ -116,6 +119,7 @@ def public_schema(facts: Facts) -> Judgement:
     return fail(
         "every role may create objects in schema public, which most search paths begin with",
         "REVOKE CREATE ON SCHEMA public FROM PUBLIC;",
+        subject=facts.client.user,
         where=f"{IN_PSQL}, in this database",
     )
 
@@ -134,6 +138,7 @@ def lasting(facts: Facts) -> Judgement:
         f"the password of {role.name} ends on {role.valid_until:%Y-%m-%d}",
         f"\\password {identifier(role.name)}",
         f"ALTER ROLE {identifier(role.name)} VALID UNTIL 'infinity'; -- or the next date",
+        subject=facts.client.user,
         where=IN_PSQL,
         severity="high" if left < SOON else "medium",
     )

@@ -87,7 +87,7 @@ def parameter_finding(
 ) -> Judgement:
     """Return a finding whose remedy is a server setting."""
     lines, where = set_parameter(facts, name, value)
-    return fail(found, *lines, where=where, severity=severity)
+    return fail(found, *lines, where=where, severity=severity, subject=name)
 
 
 def rule_finding(facts: Facts, found: str, severity: Severity | None = None) -> Judgement:
@@ -100,7 +100,21 @@ def rule_finding(facts: Facts, found: str, severity: Severity | None = None) -> 
             severity=severity,
         )
     lines = tuple(str(rule) for rule in facts.recommendation.exact)
-    return fail(found, *lines, where=above(facts), severity=severity)
+    # The line itself and not its number, which changes with every line above it.
+    rule = deciding(facts)
+    subject = str(rule) if rule is not None else ""
+    return fail(found, *lines, where=above(facts), severity=severity, subject=subject)
+
+
+def deciding(facts: Facts) -> Rule | None:
+    """Return the rule that lets this client in, or that it fails at."""
+    if facts.admission is None:
+        return None
+    if facts.admission.admitted is not None:
+        return facts.admission.admitted.verdict.rule
+    return next(
+        (s.verdict.rule for s in facts.admission.steps if s.verdict.outcome == "method"), None
+    )
 
 
 def above(facts: Facts) -> str:
