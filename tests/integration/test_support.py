@@ -53,7 +53,7 @@ def test_rules_are_in_force_inside_the_block_and_gone_after_it(server: PgServer)
 
 
 def test_rule_the_server_does_not_understand_is_named(server: PgServer):
-    with pytest.raises(ValueError, match="line 3"), server.hba("host everything"):
+    with pytest.raises(ValueError, match="line 4"), server.hba("host everything"):
         pass
     psycopg.connect(**server.dsn_args()).close()
 
