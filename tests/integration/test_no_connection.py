@@ -110,7 +110,7 @@ async def test_exhausted_pool_says_its_size_and_who_waits(manager, config_dict, 
     async with block(context):
         with pytest.raises(
             psycopg_pool.PoolTimeout,
-            match=r"within 0\.5 s: size 1 of at most 1, in use 1, waiting 0",
+            match=r"within 0\.5 s: size 1 of at most 1, in use 1, waiting 1",
         ):
             async with block(handle):
                 pass
