@@ -2,7 +2,9 @@
 
 Python's ssl gives these for a certificate that it has verified, and for no other; the
 interesting ones here are those which fail. Nothing is verified in this module, and no
-signature is looked at. Field by field it follows RFC 5280, section 4.1.
+signature is looked at. Field by field it follows RFC 5280, section 4.1. cryptography would
+read them too, and is the judge of this module in the tests; as a dependency it would add
+17 MB to an image, as much as all the rest of us, for seven fields.
 """
 
 from __future__ import annotations
