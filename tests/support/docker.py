@@ -175,6 +175,10 @@ class Container:
         self._container.get_wrapped_container().start()
 
     def signal(self, pid: int, name: str) -> None:
+        if pid == 1:  # which no process of the container can stop
+            wrapped = self._container.get_wrapped_container()
+            {"STOP": wrapped.pause, "CONT": wrapped.unpause}[name]()
+            return
         code, output = self._container.exec(["kill", f"-{name}", str(pid)])
         assert code == 0, output
 

@@ -165,9 +165,7 @@ def stall(server: Any, kind: Any, everything: bool, timeout: float = 1.5) -> Sta
         for pid in pids:
             server.signal(pid, "STOP")
         # Whoever has not come back by then does not come back by himself.
-        rescue = threading.Timer(
-            timeout + RESCUE_SECONDS, lambda: [server.signal(p, "CONT") for p in pids]
-        )
+        rescue = threading.Timer(timeout + RESCUE_SECONDS, lambda: _continue(server, pids))
         rescue.start()
         began = time.monotonic()
         try:
@@ -180,14 +178,14 @@ def stall(server: Any, kind: Any, everything: bool, timeout: float = 1.5) -> Sta
         finally:
             rescue.cancel()
             rescue.join()
-            for pid in pids:
-                _continue(server, pid)
+            _continue(server, pids)
     return Stall(took - timeout, answered)
 
 
-def _continue(server: Any, pid: int) -> None:
-    with contextlib.suppress(ProcessLookupError, AssertionError):  # it ended with its client
-        server.signal(pid, "CONT")
+def _continue(server: Any, pids: list[int]) -> None:
+    for pid in reversed(pids):
+        with contextlib.suppress(Exception):  # it ended with its client, or goes on already
+            server.signal(pid, "CONT")
 
 
 def postmaster(server: Any) -> int:
