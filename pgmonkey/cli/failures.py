@@ -51,8 +51,8 @@ class CommandError(Exception):
         self.failure = failure
 
 
-class Terminated(BaseException):
-    """SIGTERM arrived. Not an Exception, so that blocks roll back as for Ctrl-C."""
+class Terminated(KeyboardInterrupt):
+    """SIGTERM arrived. To everybody else it is Ctrl-C, for which psycopg cancels its query."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -67,10 +67,10 @@ def explain(error: BaseException) -> Failure:
     """Return what the user is told about *error*. The text may still contain secrets."""
     if isinstance(error, CommandError):
         return error.failure
-    if isinstance(error, KeyboardInterrupt):
-        return Failure("PGM902", "interrupted", exit_code=INTERRUPTED)
     if isinstance(error, Terminated):
         return Failure("PGM902", "terminated", exit_code=TERMINATED)
+    if isinstance(error, KeyboardInterrupt):
+        return Failure("PGM902", "interrupted", exit_code=INTERRUPTED)
     if isinstance(error, ConfigError):
         return Failure(error.code, str(error))
     if isinstance(error, RequestError):

@@ -40,14 +40,15 @@ class Deadline:
     """Cuts a connection some time after ``set``: without it Ctrl-C would wait for ever where
     the network is silent."""
 
-    def __init__(self, conn: psycopg.Connection[Any]) -> None:
+    def __init__(self, conn: psycopg.Connection[Any], seconds: float = PATIENCE) -> None:
         self._conn = conn
+        self._seconds = seconds
         self._timer: threading.Timer | None = None
 
     def set(self) -> None:
-        """Begin to count ``PATIENCE``, once."""
+        """Begin to count the seconds, once."""
         if self._timer is None:
-            self._timer = threading.Timer(PATIENCE, cut, [self._conn])
+            self._timer = threading.Timer(self._seconds, cut, [self._conn])
             self._timer.daemon = True
             self._timer.start()
 

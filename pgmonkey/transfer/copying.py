@@ -12,8 +12,9 @@ import select
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from psycopg import sql
+from psycopg import errors, sql
 from psycopg.copy import LibpqWriter
+from psycopg.pq import ConnStatus, DiagnosticField
 from psycopg.waiting import Ready, Wait
 
 from pgmonkey.transfer.plan import Field, Plan
@@ -22,7 +23,6 @@ from pgmonkey.transfer.reader import server_encoding
 if TYPE_CHECKING:
     import psycopg
     from psycopg.abc import Buffer, PQGen
-    from psycopg.pq.abc import PGconn
 
 # What libpq is given at once: it copies this into a buffer of its own, which it keeps, and
 # moves what is left of it after every partial write.
@@ -91,19 +91,41 @@ class Sender(LibpqWriter):
         """Send *data*, and return when the network has taken all of it."""
         view = memoryview(data)
         for start in range(0, len(view), PIECE):
-            self.connection.wait(self._sent(self._pgconn, view[start : start + PIECE]))
+            self.connection.wait(self._sent(view[start : start + PIECE]))
         poll = select.poll()
         poll.register(self._pgconn.socket, select.POLLIN)
         if poll.poll(0):
-            self._pgconn.consume_input()
-            self.heard = True
+            self._hear()
 
-    def _sent(self, pgconn: PGconn, piece: memoryview) -> PQGen[None]:
-        while pgconn.put_copy_data(piece) == 0:
+    def finish(self, exc: BaseException | None = None) -> None:
+        """End the COPY; *exc* makes it fail. A connection that is lost has failed already."""
+        if exc is None or self._pgconn.status != ConnStatus.BAD:
+            super().finish(exc)
+
+    def _sent(self, piece: memoryview) -> PQGen[None]:
+        while self._pgconn.put_copy_data(piece) == 0:
             yield Wait.W
         # https://www.postgresql.org/docs/current/libpq-async.html, PQflush: wait for both,
         # since a server that wants to be heard first takes no more data.
-        while pgconn.flush():
-            if (yield Wait.RW) & Ready.R:
-                pgconn.consume_input()
-                self.heard = True
+        while self._pgconn.flush():
+            # None where psycopg goes on with this after Ctrl-C.
+            if ((yield Wait.RW) or Ready.NONE) & Ready.R:
+                self._hear()
+
+    def _hear(self) -> None:
+        self.heard = True
+        try:
+            self._pgconn.consume_input()
+        except errors.OperationalError as error:
+            raise self._last_words() or error from error
+
+    def _last_words(self) -> errors.Error | None:
+        """Return what the server said before it hung up.
+
+        libpq has read it, and looks at it when it waits for an answer only.
+        """
+        self._pgconn.put_copy_end(b"the connection was lost")
+        result = self._pgconn.get_result()
+        if result is None or not result.error_field(DiagnosticField.SQLSTATE):
+            return None
+        return errors.error_from_result(result, self.connection.info.encoding)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -138,6 +139,9 @@ class _Worker(threading.Thread):
         self.rows = 0
         self.ranges: list[tuple[str, int, int]] = []
         self.error: BaseException | None = None
+        # Not join() and is_alive(): before Python 3.13 a Ctrl-C in join() makes a thread that
+        # runs count as ended.
+        self.ended = threading.Event()
         self.waits = False  # for another connection of this load, with a key that both have
         self._work = work
         self._plan = plan
@@ -160,6 +164,8 @@ class _Worker(threading.Thread):
             self.error.__cause__ = error
         except BaseException as error:  # handed to the main thread, which raises it
             self.error = error
+        finally:
+            self.ended.set()
 
     def _noted(self, blocks: Iterator[Block]) -> Iterator[Block]:
         for block in blocks:
@@ -213,10 +219,9 @@ def load(
         for worker in workers:
             worker.start()
         _distribute(feed, work, lambda: _look(workers, watch))
-        while any(worker.is_alive() for worker in workers):
-            workers[0].join(LOOK)
-            workers[-1].join(LOOK)
-            _look(workers, watch)
+        for worker in workers:
+            while not worker.ended.wait(LOOK):
+                _look(workers, watch)
         _look(workers, watch)
         connections = [worker.conn for worker in workers]
         with deferred(lambda: None):
@@ -278,12 +283,23 @@ def _stop(work: _Work, workers: Sequence[_Worker]) -> None:
     """End every thread: by itself, then by cancelling its COPY, then by cutting its network."""
     work.give_up()
     running = [worker for worker in workers if worker.ident is not None]
-    for end in (None, _cancel, cut):
-        for worker in running:
-            if end is not None and worker.is_alive():
-                end(worker.conn)
-        for worker in running:
-            worker.join(PATIENCE if end else PAUSE)
+    _wait(running, PAUSE)
+    for worker in running:
+        if not worker.ended.is_set():
+            # A server that does not answer takes its time here too; so all are asked at once.
+            threading.Thread(target=_cancel, args=[worker.conn], daemon=True).start()
+    _wait(running, PATIENCE)
+    for worker in running:
+        if not worker.ended.is_set():
+            cut(worker.conn)
+    _wait(running, PATIENCE)
+
+
+def _wait(workers: Sequence[_Worker], seconds: float) -> None:
+    """Wait for all of *workers* to end, *seconds* at most."""
+    deadline = time.monotonic() + seconds
+    for worker in workers:
+        worker.ended.wait(max(0.0, deadline - time.monotonic()))
 
 
 def _cancel(conn: psycopg.Connection[Any]) -> None:

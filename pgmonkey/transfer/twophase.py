@@ -24,7 +24,7 @@ from psycopg import errors
 from psycopg.rows import tuple_row
 
 from pgmonkey.errors import CommitUnknownError, LostError, PartlyError
-from pgmonkey.transfer.commit import Connect, ask, number, settle
+from pgmonkey.transfer.commit import Connect, Deadline, ask, number, settle
 
 _GID = re.compile(r"pgmonkey:(\d+):(\d+)/(\d+)")
 
@@ -62,10 +62,12 @@ class Pact:
         """Undo every part, the first one last; a connection that is lost undoes itself."""
         for conn in reversed(list(conns)):
             if not conn.closed:
-                try:
-                    conn.tpc_rollback() if self.two_phase else conn.rollback()
-                except psycopg.Error:
-                    conn.close()
+                with Deadline(conn) as deadline:
+                    deadline.set()
+                    try:
+                        conn.tpc_rollback() if self.two_phase else conn.rollback()
+                    except psycopg.Error:
+                        conn.close()
 
     def commit(
         self, conns: Sequence[psycopg.Connection[Any]], connect: Connect, lines: Sequence[str]
@@ -141,7 +143,10 @@ class Pact:
     def close(self) -> None:
         """Give back the lock that says somebody is still in charge."""
         if self.two_phase and not self._coordinator.closed:
-            _value(self._coordinator, "SELECT pg_catalog.pg_advisory_unlock(%s)", self._key)
+            # Short: the session's end would release it as well.
+            with Deadline(self._coordinator, 1.0) as deadline:
+                deadline.set()
+                _value(self._coordinator, "SELECT pg_catalog.pg_advisory_unlock(%s)", self._key)
 
 
 def recover(conn: psycopg.Connection[Any]) -> list[str]:

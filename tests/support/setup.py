@@ -111,6 +111,8 @@ class Setup:
             **certificate("good"),
             # 200 threads of one test, and the administrator beside them.
             "max_connections": "220",
+            # Two-phase commit of an import on one server, and what is done without on the other.
+            "max_prepared_transactions": "20" if self.tls else "0",
             "password_encryption": "scram-sha-256",
             "fsync": "off",
             "full_page_writes": "off",
