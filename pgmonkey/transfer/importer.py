@@ -21,14 +21,15 @@ from psycopg.pq import TransactionStatus
 
 from pgmonkey.transfer import parallel, staging, twophase
 from pgmonkey.transfer.commit import Connect, number, settle, transaction
+from pgmonkey.transfer.complaint import explained
 from pgmonkey.transfer.copying import copy_statement
 from pgmonkey.transfer.plan import Plan, Progress, Summary
-from pgmonkey.transfer.reader import Block
+from pgmonkey.transfer.reader import Block, Reader
 from pgmonkey.transfer.rejects import RejectsFile
 from pgmonkey.transfer.skipping import Outcome, load_skipping
 from pgmonkey.transfer.source import Source
 from pgmonkey.transfer.stream import Feed, copy_blocks, portions
-from pgmonkey.transfer.trail import Trail, explained
+from pgmonkey.transfer.trail import Trail
 from pgmonkey.transfer.watch import Watch
 
 NOTHING = "nothing was imported"
@@ -84,7 +85,7 @@ def load(
         rows, how = parallel.load(feed, conn, connect, jobs)
     elif plan.commit_every is not None and own:
         with Watch(connect) as watch:
-            rows, count = _in_portions(feed, conn, watch, plan.commit_every)
+            rows, count = _in_portions(feed, conn, connect, watch, plan.commit_every)
         how = f"{count} transactions of {plan.commit_every} rows"
     else:
         with Watch(connect) as watch:
@@ -97,8 +98,9 @@ def _at_once(
     conn: psycopg.Connection[Any],
     connect: Connect | None,
     work: Callable[[], _T],
+    kept: str = NOTHING,
 ) -> _T:
-    """Do all of the load, which is *work*, in one transaction."""
+    """Do *work*, all of the load or a portion of it, in one transaction."""
     ready, xid = False, None
     try:
         with transaction(conn):
@@ -108,14 +110,14 @@ def _at_once(
         if not conn.closed:
             raise
         if not ready:
-            raise explained(error, feed.plan, None, "", NOTHING) from error
+            raise explained(error, feed.plan, None, "", kept) from error
         settle(xid, connect, error)
     return result
 
 
 def _copied(feed: Feed, conn: psycopg.Connection[Any], watch: Watch) -> int:
     """Copy every file; return the rows."""
-    target = _Target(feed.plan, conn)
+    target = _Target(feed, conn)
     target.prepare()
     for reader, blocks in feed.files():
         target.copy(reader.source, reader.eol, blocks, watch, NOTHING)
@@ -135,28 +137,46 @@ def _skipped(feed: Feed, conn: psycopg.Connection[Any], file: RejectsFile) -> Ou
 
 
 def _in_portions(
-    feed: Feed, conn: psycopg.Connection[Any], watch: Watch, every: int
+    feed: Feed,
+    conn: psycopg.Connection[Any],
+    connect: Connect | None,
+    watch: Watch,
+    every: int,
 ) -> tuple[int, int]:
     """Commit after every *every* rows; return the rows and the transactions."""
     rows = count = 0
     for reader, blocks in feed.files():
         for portion in portions(blocks, every):
             kept = f"the first {rows} rows are committed" if rows else NOTHING
-            with transaction(conn):
-                target = _Target(feed.plan, conn)
-                target.prepare(first=count == 0)
-                target.copy(reader.source, reader.eol, portion, watch, kept)
-                more = target.finish(kept)
-            rows += more
+            work = partial(_portion, feed, conn, watch, reader, portion, kept, first=count == 0)
+            rows += _at_once(feed, conn, connect, work, kept)
             count += 1
     return rows, count
+
+
+def _portion(
+    feed: Feed,
+    conn: psycopg.Connection[Any],
+    watch: Watch,
+    reader: Reader,
+    blocks: Iterable[Block],
+    kept: str,
+    *,
+    first: bool,
+) -> int:
+    """Load a portion of a file; return the rows."""
+    target = _Target(feed, conn)
+    target.prepare(first=first)
+    target.copy(reader.source, reader.eol, blocks, watch, kept)
+    return target.finish(kept)
 
 
 class _Target:
     """Where the rows of one transaction go: straight into the table, or by way of a stage."""
 
-    def __init__(self, plan: Plan, conn: psycopg.Connection[Any]) -> None:
-        self._plan = plan
+    def __init__(self, feed: Feed, conn: psycopg.Connection[Any]) -> None:
+        self._feed = feed
+        self._plan = plan = feed.plan
         self._conn = conn
         self._rows = 0
         self._stage = staging.Stage(plan) if staging.wanted(plan) else None
@@ -189,7 +209,8 @@ class _Target:
             rows = self._stage.insert(self._conn) if self._stage else self._rows
             self._conn.execute("SET CONSTRAINTS ALL IMMEDIATE")
         except psycopg.Error as error:
-            raise explained(error, self._plan, None, self._plan.table.name, kept) from error
+            name, files = self._plan.table.name, self._feed.sources
+            raise explained(error, self._plan, None, name, kept, files) from error
         return rows
 
 

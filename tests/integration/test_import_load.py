@@ -415,6 +415,36 @@ def test_error_at_the_beginning_ends_the_load_early(desk: Desk, jobs: int) -> No
     desk.nothing_left()
 
 
+@JOBS
+def test_row_whose_parent_is_missing_is_named_by_its_line(desk: Desk, jobs: int) -> None:
+    """The server checks foreign keys after the last row, and knows no line any more."""
+    desk.create("a int, b text, PRIMARY KEY (a, b)", "parent")
+    desk.create("id int, a int, b text, FOREIGN KEY (a, b) REFERENCES parent")
+    desk.conn.execute("INSERT INTO parent VALUES (1, 'x, (y)')")
+    desk.conn.commit()
+    lines = [f'"{i}\n",1,"x, (y)"\n' for i in range(50_000)]
+    lines[40_000] = '9,1,"x"\n'
+    with pytest.raises(RowError, match=r":80002: .*Key \(a, b\)=\(1, x\) is not present"):
+        desk.load(plan("id", "a", "b", jobs=jobs), "id,a,b\n" + "".join(lines))
+    assert desk.count() == 0
+    desk.nothing_left()
+
+
+def test_row_that_a_stage_held_is_named_by_its_line(desk: Desk) -> None:
+    desk.create("id int PRIMARY KEY, v text NOT NULL")
+    fields = (
+        Field(0, "id", "id", "integer"),
+        Field(1, "v", "v", "text", not_null=True),
+        Field(2, "x", None),
+    )
+    wanted = Plan(Table("public", "t"), fields)
+    with pytest.raises(RowError, match=r':4: null value in column "v"'):
+        desk.load(wanted, 'id,v,x\n1,"a\nb",c\n2,,d\n')
+    with pytest.raises(RowError, match=r":4: duplicate key .*Key \(id\)=\(1\)"):
+        desk.load(wanted, 'id,v,x\n1,"a\nb",c\n1,e,d\n')
+    assert desk.count() == 0
+
+
 @pytest.mark.parametrize(
     ("sql", "why"),
     [
