@@ -20,7 +20,7 @@ from pgmonkey.errors import RequestError, TargetError, TransferError
 from pgmonkey.transfer import export_csv, manifest
 from support.cli import run
 from support.psql import psql
-from support.server import Database
+from support.server import Database, PgServer
 
 # Every kind of value that CSV has a rule for, beside each other.
 TRICKY = """
@@ -40,6 +40,13 @@ INSERT INTO tricky VALUES
 def conn(database: Database):
     with psycopg.connect(**database.dsn_args(), autocommit=True) as conn:
         yield conn
+
+
+@pytest.fixture
+def several(server: PgServer) -> None:
+    """Several connections export one table."""
+    if server.version < 14:
+        pytest.skip("PostgreSQL 13 reads a whole table to find a range of ctid")
 
 
 @pytest.fixture(params=[psycopg.rows.tuple_row, psycopg.rows.dict_row], ids=["tuples", "dicts"])
@@ -100,7 +107,7 @@ def test_file_is_byte_for_byte_that_of_psql(tricky, database, tmp_path, options,
     assert (done.rows, done.bytes, done.jobs) == (11, len(ours), 1)
 
 
-def test_several_connections_give_the_same_bytes_as_psql(any_conn, database, tmp_path):
+def test_several_connections_give_the_same_bytes_as_psql(several, any_conn, database, tmp_path):
     conn = any_conn
     make_large(conn)
     expected = by_psql(database, "large", tmp_path)
@@ -150,7 +157,9 @@ def test_compressed_parts_are_one_compressed_file(conn, database, tmp_path):
     assert (entry.rows, entry.bytes) == (60_000, done.bytes)
 
 
-def test_failure_in_one_of_several_processes_is_raised_and_leaves_nothing(conn, database, tmp_path):
+def test_failure_in_one_of_several_processes_is_raised_and_leaves_nothing(
+    several, conn, database, tmp_path
+):
     make_large(conn)
 
     def refused() -> psycopg.Connection[Any]:
@@ -173,7 +182,7 @@ def test_failure_in_one_of_several_processes_is_raised_and_leaves_nothing(conn, 
 @pytest.mark.parametrize(
     ("why", "options"),
     [
-        ("small", {"table": "tricky"}),
+        ("", {"table": "tricky"}),  # small, or a server that is too old
         ("query", {"query": "TABLE tricky"}),
         ("--limit", {"table": "tricky", "limit": 1}),
         ("--order-by", {"table": "tricky", "order_by": "id"}),

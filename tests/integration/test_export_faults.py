@@ -46,6 +46,8 @@ class Export:
         self.process: subprocess.Popen[str] | None = None
 
     def start(self, *words: str, where: str = SLOWLY, **popen: Any) -> subprocess.Popen[str]:
+        if self._server.version < 14 and words[:1] == ("--jobs",) and words[1] != "1":
+            pytest.skip("PostgreSQL 13 reads a whole table to find a range of ctid")
         self.process = subprocess.Popen(
             [
                 *(sys.executable, "-m", "pgmonkey", "pgexport", "--table", "large"),
