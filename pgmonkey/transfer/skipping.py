@@ -20,13 +20,15 @@ from psycopg import sql
 from psycopg.rows import tuple_row
 
 from pgmonkey.errors import RejectLimitError
-from pgmonkey.transfer import guarded, staging, verdict
+from pgmonkey.transfer import staging, verdict
 from pgmonkey.transfer.copying import Sender, copy_statement, preamble
-from pgmonkey.transfer.guarded import Guard, staged
+from pgmonkey.transfer.guarded import STAGE_NAME, Guard
+from pgmonkey.transfer.judging import STAGE
 from pgmonkey.transfer.plan import Field, Plan
 from pgmonkey.transfer.reader import Block
 from pgmonkey.transfer.rejects import Reject
 from pgmonkey.transfer.rows import Rows, Sorted, assembled, pieces, sort
+from pgmonkey.transfer.rules import staged
 
 _T = TypeVar("_T")
 
@@ -94,8 +96,8 @@ class _Load:
         to_stage = [(f, staged(f.position)) for f in plan.fields]
         also = [(Field(-1, name, name), name) for name in ("n", "missing")]
         self._copy_rows = copy_statement(plan, plan.table.sql())
-        self._copy_staged = copy_statement(plan, guarded.STAGE, to_stage)
-        self._copy_short = copy_statement(plan, guarded.STAGE, [*also, *to_stage])
+        self._copy_staged = copy_statement(plan, STAGE, to_stage)
+        self._copy_short = copy_statement(plan, STAGE, [*also, *to_stage])
 
     def _make_guard(self) -> Guard | None:
         """Return the guard, or None where this table or role cannot have one."""
@@ -220,7 +222,7 @@ class _Load:
         return cursor.rowcount
 
     def _place(self, error: psycopg.Error, rows: Rows, part: range) -> int | None:
-        relation = guarded.STAGE_NAME if self._must else self._plan.table.name
+        relation = STAGE_NAME if self._must else self._plan.table.name
         line = verdict.line_in(error.diag.context, relation)
         return None if line is None else rows.at_line(line - 1, part)
 
