@@ -41,8 +41,7 @@ def test_command_runs(image, variables, tls_only, database, tmp_path, command):
         conn.execute("CREATE TABLE item (id bigint, name text)")
     path = tmp_path / "config.yaml"
     path.write_text(yaml.safe_dump(config))
-    # Readable by the image's user; a real one would belong to group 0, or come in by `-c -`.
-    path.chmod(0o644)
+    path.chmod(0o600)
     tmp_path.chmod(0o755)
     typed = command.replace(" pgmonkey ", f" {image.name} ", 1)
     # The database is the user's own here, and in a test it is not.
