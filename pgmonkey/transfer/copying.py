@@ -8,8 +8,10 @@ sender notices that something arrived, and whoever sends can ask what the matter
 
 from __future__ import annotations
 
+import contextlib
 import select
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from psycopg import errors, sql
@@ -95,7 +97,8 @@ class Sender(LibpqWriter):
         poll = select.poll()
         poll.register(self._pgconn.socket, select.POLLIN)
         if poll.poll(0):
-            self._hear()
+            with self._last_words():
+                self._hear()
 
     def finish(self, exc: BaseException | None = None) -> None:
         """End the COPY; *exc* makes it fail. A connection that is lost has failed already."""
@@ -103,29 +106,34 @@ class Sender(LibpqWriter):
             super().finish(exc)
 
     def _sent(self, piece: memoryview) -> PQGen[None]:
-        while self._pgconn.put_copy_data(piece) == 0:
-            yield Wait.W
-        # https://www.postgresql.org/docs/current/libpq-async.html, PQflush: wait for both,
-        # since a server that wants to be heard first takes no more data.
-        while self._pgconn.flush():
-            # None where psycopg goes on with this after Ctrl-C.
-            if ((yield Wait.RW) or Ready.NONE) & Ready.R:
-                self._hear()
+        with self._last_words():
+            while self._pgconn.put_copy_data(piece) == 0:
+                yield Wait.W
+            # https://www.postgresql.org/docs/current/libpq-async.html, PQflush: wait for
+            # both, since a server that wants to be heard first takes no more data.
+            while self._pgconn.flush():
+                # None where psycopg goes on with this after Ctrl-C.
+                if ((yield Wait.RW) or Ready.NONE) & Ready.R:
+                    self._hear()
 
     def _hear(self) -> None:
         self.heard = True
-        try:
-            self._pgconn.consume_input()
-        except errors.OperationalError as error:
-            raise self._last_words() or error from error
+        self._pgconn.consume_input()
 
-    def _last_words(self) -> errors.Error | None:
-        """Return what the server said before it hung up.
+    @contextmanager
+    def _last_words(self) -> Iterator[None]:
+        """Raise what the server said before it hung up, in place of libpq's error.
 
         libpq has read it, and looks at it when it waits for an answer only.
         """
-        self._pgconn.put_copy_end(b"the connection was lost")
-        result = self._pgconn.get_result()
-        if result is None or not result.error_field(DiagnosticField.SQLSTATE):
-            return None
-        return errors.error_from_result(result, self.connection.info.encoding)
+        try:
+            yield
+        except errors.OperationalError as error:
+            with contextlib.suppress(errors.Error):
+                self._pgconn.consume_input()
+            with contextlib.suppress(errors.Error):
+                self._pgconn.put_copy_end(b"the connection was lost")
+            result = self._pgconn.get_result()
+            if result is None or not result.error_field(DiagnosticField.SQLSTATE):
+                raise
+            raise errors.error_from_result(result, self.connection.info.encoding) from error

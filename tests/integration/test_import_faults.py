@@ -23,10 +23,11 @@ from support.server import Database
 from support.wait import until
 
 APP = "import under test"
-# Some blocks, for two connections; and a second or two of work for a server which has to
-# notice by itself that nobody is there any more: it reads first what the network holds.
-ROWS = 3_000
-FILLER = "x" * 1_200
+# Ten blocks: the network takes some from one connection before the other is there. And two
+# seconds of work for a server which has to notice by itself that nobody is there any more:
+# it reads first what the network holds.
+ROWS = 2_500
+FILLER = "x" * 4_000
 SLOWLY = "CHECK (pg_sleep(0.001) IS NOT NULL)"
 
 MODES = {
