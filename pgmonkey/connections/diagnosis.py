@@ -105,9 +105,7 @@ _TELLING = (
 _PREFIX = re.compile(r"connection to server (?:at|on socket) .*? failed: ")
 _SEVERITY = re.compile(r"^\w+:  ")  # two blanks: that is how libpq joins severity and text
 _ERRNO = re.compile(r"\[Errno -?\d+\] ")
-_HBA_CLIENT = re.compile(
-    r'host "(?P<host>[^"]*)", user "(?P<user>[^"]*)", database "(?P<db>[^"]*)"'
-)
+_HBA_CLIENT = re.compile(r'host "(?P<host>[0-9a-fA-F.:]+)(?:%[^"]*)?", user "')
 
 
 def attempts_in(message: str) -> list[str]:
@@ -240,26 +238,20 @@ def _login_hint(reason: str, settings: Settings) -> str:
 
 
 def _hba_hint(reason: str, settings: Settings) -> str:
-    client = _HBA_CLIENT.search(reason)
-    if client is None:
-        return "the server needs a line in pg_hba.conf which admits this user, database and address"
-    address = client["host"] + ("/128" if ":" in client["host"] else "/32")
-    if client["host"] == "[local]":
-        return f"add to the server's pg_hba.conf and reload: local {client['db']} {client['user']} scram-sha-256"
+    """Name the command that prints the line: names such as ``all`` or ``+x`` need its quotes."""
     if "no encryption" in reason and settings.connection.get("sslmode") in ("disable", "allow"):
         return (
             "the server may admit this user over TLS only: set "
             f"{_given(settings, 'sslmode', 'PGSSLMODE')} to require or higher"
         )
-    kind = "host" if "no encryption" in reason else "hostssl"
-    if "rejects" in reason:
-        return (
-            f"a reject line in pg_hba.conf matches this client; put before it: "
-            f"{kind} {client['db']} {client['user']} {address} scram-sha-256"
-        )
+    config = "" if settings.name.startswith("<") else f" -c {shlex.quote(settings.name)}"
+    command = f"pgmonkey pgserverconfig{config} --emit pg_hba.conf --least-privilege"
+    client = _HBA_CLIENT.search(reason)
+    if client is not None:
+        command += f" --client-address {client['host']}/{128 if ':' in client['host'] else 32}"
+    where = ", above the line that rejects" if "rejects" in reason else ""
     return (
-        "add to the server's pg_hba.conf and reload: "
-        f"{kind} {client['db']} {client['user']} {address} scram-sha-256"
+        f"put the line that this prints into the server's pg_hba.conf{where}, and reload: {command}"
     )
 
 

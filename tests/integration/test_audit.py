@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import shlex
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
@@ -327,6 +328,32 @@ def test_refused_login_is_explained_from_outside(
     assert found["results"][0]["id"] == "PGM-ADM-001"
     assert found["results"][0]["status"] == "MISMATCH"
     assert "hostssl" in found["results"][0]["remedy"]["lines"][0]
+
+
+def test_line_to_try_lets_in_this_role_and_nobody_else_be_it_called_all(
+    config_dict: dict[str, Any], database: Database, server: PgServer, tmp_path: Path
+):
+    secret = sql.Literal(config_dict["connection_settings"]["password"])
+    with server.admin() as conn:
+        conn.execute(sql.SQL('CREATE ROLE "all" LOGIN PASSWORD {}').format(secret))
+    try:
+        config_dict["connection_settings"]["user"] = "all"
+        path = write(tmp_path, config_dict)
+        with server.hba("host all all all reject"):
+            refused = audit(path)
+        hint = re.search(r"above the line that rejects, and reload: pgmonkey (.*)", refused.stderr)
+        assert hint is not None, refused.stderr
+        stdout = io.StringIO()
+        with redirect_stdout(stdout), redirect_stderr(io.StringIO()):
+            assert main(shlex.split(hint[1])) == 0
+        lines = [line for line in stdout.getvalue().splitlines() if not line.startswith("#")]
+        with server.hba([*lines, "host all all all reject"]):
+            assert verdict(path, "--fail-on", "never")["admitted"] is True
+            config_dict["connection_settings"]["user"] = "app"
+            assert audit(write(tmp_path, config_dict)).code == 3
+    finally:
+        with server.admin() as conn:
+            conn.execute('DROP ROLE "all"')
 
 
 def test_plaintext_downgrade_is_found(

@@ -123,11 +123,11 @@ def test_client_certificate_that_the_server_does_not_trust_breaks_tls(database, 
     assert (ladder.failed, ladder.error and ladder.error.code) == ("tls", "PGM309")
 
 
-def test_missing_rule_is_answered_with_the_rule(database, server):
+def test_missing_rule_is_answered_with_what_prints_the_rule(database, server):
     with server.hba([]):
         ladder = climb(database.dsn_args())
     assert (ladder.failed, ladder.error and ladder.error.code) == ("login", "PGM303")
-    assert f"hostssl {database.name} {server.user}" in ladder.error.hint
+    assert "pgserverconfig --emit pg_hba.conf --least-privilege --client-add" in ladder.error.hint
 
 
 def test_of_the_two_attempts_of_prefer_the_one_that_came_further_is_told(database, server):

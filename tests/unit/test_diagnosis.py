@@ -179,10 +179,10 @@ def test_a_full_server_is_answered_with_both_sizes_of_the_pool():
     assert "min_size and max_size" in found.hint
 
 
-def test_missing_pg_hba_rule_is_answered_with_the_rule():
+def test_missing_pg_hba_rule_is_answered_with_what_prints_the_rule():
     message = SAID[8][2].replace("rejects connection", "has no entry")
     found = classify(message, "login", SETTINGS)
-    assert found.hint.endswith("hostssl sales app 10.0.0.4/32 scram-sha-256")
+    assert found.hint.endswith("--least-privilege --client-address 10.0.0.4/32")
 
 
 @pytest.mark.parametrize(
