@@ -633,7 +633,7 @@ COMMANDS = (
                     Option(
                         ("--export_file", "--export-file", "-o"),
                         "where to; - is standard output; default: NAME.csv, SCHEMA.NAME.csv "
-                        "outside schema public",
+                        "outside schema public, a name in quotes as SQL has it",
                         "PATH",
                         convert=not_empty,
                     ),

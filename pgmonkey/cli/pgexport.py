@@ -147,7 +147,7 @@ def written_like(file: str | None, table: str | None, source: Source, out: Outpu
 
     if file is None and table is not None:
         schema, name = parse_name(table)
-        file = default_name(str(Table(schema or "public", name)), "none")
+        file = default_name(Table(schema or "public", name), "none")
     place = place_of(Path(file)) if file not in (None, STDOUT) else None
     if place is None or not place.is_file():
         return Given()

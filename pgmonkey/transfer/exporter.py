@@ -24,6 +24,7 @@ from pgmonkey.transfer.delivery import Delivery, ExportedFile, ExportProgress
 from pgmonkey.transfer.outfile import STDOUT
 from pgmonkey.transfer.packing import Packing, check_installed, packing_of, suffix_of
 from pgmonkey.transfer.parts import why_not_fork
+from pgmonkey.transfer.plan import Table
 from pgmonkey.transfer.selection import Form, Selection, find_relation, fold, pick, why_one
 
 
@@ -79,7 +80,8 @@ def export_csv(
     Args:
         conn: Outside a transaction one is begun, read-only, and ended; inside one, its
             snapshot is what is exported.
-        file: ``-`` is standard output. None names the file after the table.
+        file: ``-`` is standard output. None names the file after the table, as SQL spells
+            it: ``orders.csv``, ``sales.orders.csv``, ``"Full Name".csv``.
         table: As in SQL: ``orders``, ``sales.orders``, ``"Full Name"``.
         columns, force_quote: As in SQL too: folded to lower case unless quoted. Without
             columns, all but generated ones; ``["*"]`` forces quotes on every column.
@@ -131,7 +133,7 @@ def export_csv(
         form = Form(delimiter, quote, null, header, encoding, tuple(force_quote))
         if file is None:
             assert relation is not None
-            file = default_name(str(relation.table), compression)
+            file = default_name(relation.table, compression)
         packing = packing_of(os.fspath(file)) if compression == "auto" else None
         if compression not in ("auto", "none"):
             packing = compression  # type: ignore[assignment]  # mypy does not narrow by `not in`
@@ -168,10 +170,10 @@ def export_csv(
     )
 
 
-def default_name(table: str, compression: str) -> str:
-    """Return the file for *table*, in the working folder."""
+def default_name(table: Table, compression: str) -> str:
+    """Return the file for *table*, in the working folder; its stem is what ``--table`` takes."""
     packing = None if compression in ("auto", "none") else compression
-    return table.replace("/", "_") + ".csv" + suffix_of(packing)  # type: ignore[arg-type]
+    return table.typed.replace("/", "_") + ".csv" + suffix_of(packing)  # type: ignore[arg-type]
 
 
 def _why_one(

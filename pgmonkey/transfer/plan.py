@@ -7,6 +7,7 @@ past, which COPY cannot do. ``planning`` makes plans from options, file and cata
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 Mode: TypeAlias = Literal["append", "truncate", "replace", "upsert", "create"]
 OnConflict: TypeAlias = Literal["error", "skip", "update"]
 OnError: TypeAlias = Literal["stop", "skip"]
+
+# What needs no quotes, as quote_ident has it; keywords are no statement in a --table.
+_PLAIN = re.compile(r"[a-z_][a-z0-9_]*")
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,15 @@ class Table:
     def __str__(self) -> str:
         """Return the name for people: without the schema where that is ``public``."""
         return self.name if self.schema == "public" else f"{self.schema}.{self.name}"
+
+    @property
+    def typed(self) -> str:
+        """The name as one types it for ``--table``: in quotes where it would mean another."""
+        parts = (self.name,) if self.schema == "public" else (self.schema, self.name)
+        return ".".join(
+            part if _PLAIN.fullmatch(part) else '"' + part.replace('"', '""') + '"'
+            for part in parts
+        )
 
 
 @dataclass(frozen=True)

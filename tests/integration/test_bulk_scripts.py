@@ -90,11 +90,51 @@ def test_whole_schema_is_exported_with_options_for_each(folder):
     )
     assert (code, said) == (0, [])
     assert sorted(path.name for path in (folder / "out").iterdir()) == [
-        'shop.Odd "name"_x.csv.gz',
-        'shop.Odd "name"_x.csv.gz.manifest.json',
+        'shop."Odd ""name""_x".csv.gz',
+        'shop."Odd ""name""_x".csv.gz.manifest.json',
         "shop.item.csv.gz",
         "shop.item.csv.gz.manifest.json",
     ]
+
+
+NAMES = ("mixed", '"Mixed"', '"a.b"', '"say ""hi"""', '"x.csv"', '"select"', '"größe"')
+
+
+@pytest.mark.parametrize("schema", ["public", "shop", '"Old Shop"'])
+def test_tables_come_back_under_their_names_in_another_database(folder, database, schema):
+    with psycopg.connect(**database.dsn_args()) as conn:
+        conn.execute(
+            f"DROP TABLE item; DROP SCHEMA shop CASCADE; CREATE SCHEMA IF NOT EXISTS {schema}"
+        )
+        for number, name in enumerate(NAMES):
+            conn.execute(f"CREATE TABLE {schema}.{name} AS SELECT {number} AS n")
+    code, said = bulk(
+        *("bulk_export", "-c", "config.yaml", "-d", "out", "--schema", schema.strip('"')),
+        folder=folder,
+    )
+    assert code == 0, said
+    with psycopg.connect(**database.dsn_args()) as conn:  # as good as another database
+        conn.execute(f"DROP SCHEMA {schema} CASCADE; CREATE SCHEMA {schema}")
+    code, said = bulk(
+        "bulk_import", "-c", "config.yaml", *(folder / "out").iterdir(), folder=folder
+    )
+    assert code == 0, said
+    with psycopg.connect(**database.dsn_args()) as conn:
+        for number, name in enumerate(NAMES):
+            found = conn.execute(f"SELECT n FROM {schema}.{name}").fetchall()
+            assert found == [(number,)], name
+        count = "SELECT count(*) FROM pg_tables WHERE schemaname = %s"
+        assert conn.execute(count, [schema.strip('"')]).fetchone() == (len(NAMES),)
+
+
+def test_dot_in_quotes_names_no_schema(folder, database):
+    (folder / '"a.b".csv').write_text("n\n1\n")
+    code, said = bulk(
+        "bulk_import", "-c", "config.yaml", "--schema", "shop", '"a.b".csv', folder=folder
+    )
+    assert code == 0, said
+    with psycopg.connect(**database.dsn_args()) as conn:
+        assert conn.execute('SELECT n FROM shop."a.b"').fetchall() == [(1,)]
 
 
 def test_failure_is_shown_and_the_rest_is_done(folder):
