@@ -71,7 +71,7 @@ def infer(
     """Return the type of each of *width* columns; None where no value was seen.
 
     Args:
-        null: The text that stands for NULL, besides the empty one.
+        null: The text that stands for NULL. The empty one does only where there is no other.
     """
     found: list[str | None] = [None] * width
     open_columns = set(range(width))
@@ -80,7 +80,7 @@ def infer(
             continue  # ragged: the load will say so, with its line
         for i in tuple(open_columns):
             value = record[i]
-            if value == "" or value == null:
+            if value == (null or ""):
                 continue
             known = found[i]
             if known is not None and _WHOLE[known].match(value):
@@ -99,7 +99,7 @@ class Shape:
         names: Of the fields of a record, for messages.
         types: Of each field: a name of ``PATTERNS``; anything else may hold any value.
         delimiter, quote, escape: As in the dialect; one byte each.
-        null: The text for NULL, besides the empty one.
+        null: The text for NULL. The empty one is a value where there is another.
         lossy_only: Object only to what the server would take and change, since it is left
             to reject the rest (``--on-error skip``).
     """
@@ -119,11 +119,11 @@ class Shape:
         # The loop is unrolled so that no text can make the expression backtrack.
         plain = rf"[^{d}{q}\r\n]*"
         anything = rf"{plain}(?:{run(self.quote, self.escape)}{plain})*"
-        null = "" if self.null is None else f"|{re.escape(self.null)}"
+        null = re.escape(self.null) if self.null else f"{q}{q}|"
 
         def one(kind: str) -> str:
             pattern = PATTERNS.get(kind)
-            return anything if pattern is None else rf"(?:{pattern}|{q}(?:{pattern})?{q}{null}|)"
+            return anything if pattern is None else rf"(?:{pattern}|{q}{pattern}{q}|{null})"
 
         end = r"(?:\r\n|\n|\r|\Z)"
         record = d.join(one(kind) for kind in self.types) + end
@@ -164,7 +164,7 @@ class Shape:
         if len(values) != len(self.types):
             return
         for name, kind, value in zip(self.names, self.types, values, strict=True):
-            if value in ("", self.null) or kind not in _WHOLE or _WHOLE[kind].match(value):
+            if value == (self.null or "") or kind not in _WHOLE or _WHOLE[kind].match(value):
                 continue
             if self.lossy_only and not _LOSSY.match(value):
                 continue

@@ -59,8 +59,9 @@ def test_column_of_two_types_is_of_the_wider_one():
 
 
 def test_empty_and_null_texts_say_nothing_about_a_column():
-    records = [["1", "", "x"], ["", "", "NA"], ["2.5", "", ""]]
-    assert infer(records, 3, null="NA") == ["numeric", None, "text"]
+    records = [["1", "", "x"], ["", "", ""], ["2.5", "", ""]]
+    assert infer(records, 3) == ["numeric", None, "text"]
+    assert infer(records, 3, null="") == ["numeric", None, "text"]
     assert infer([["1"], ["NA"]], 1) == ["text"]
     assert infer([["1", "2", "3"]], 2) == [None, None]
 
@@ -110,6 +111,16 @@ def test_where_the_server_may_reject_only_silent_changes_are_objected_to():
     for data in (b"007,\n", b" 7,\n", b"1,today\n", b"1,20240102\n", b"1,yesterday\n"):
         with pytest.raises(ShapeError):
             shape.check(data, 2, "a.csv")
+
+
+def test_empty_text_is_a_value_where_another_text_is_null():
+    assert infer([["1", "", "NA"], ["NA", "2", "NA"]], 3, null="NA") == ["bigint", "text", None]
+    shape = Shape(("a", "b"), ("bigint", "bigint"), null="NA")
+    shape.check(b'1,NA\n"2","NA"\n', 1, "f")
+    for data in (b"1,\n", b'1,""\n'):
+        with pytest.raises(ShapeError) as caught:
+            shape.check(data, 1, "f")
+        assert shape.widened(caught.value).types == ("bigint", "text")
 
 
 def test_null_text_and_other_delimiters_are_part_of_the_shape():
