@@ -82,8 +82,21 @@ class Head:
         """The name in the header that looks like data, if nobody said that it is one."""
         if self.header_given:
             return None
+        kinds = [type_of(name) for name in self.names]
         years = re.compile(r"[12][0-9]{3}\Z")
-        return next((n for n in self.names if type_of(n) != "text" and not years.match(n)), None)
+        # t is a usual name for a column, and a usual value only among other values.
+        values = not any(
+            kind == "text" or (kind == "boolean" and found not in ("boolean", None))
+            for kind, found in zip(kinds, self.types, strict=False)
+        )
+        return next(
+            (
+                name
+                for name, kind in zip(self.names, kinds, strict=True)
+                if kind != "text" and not years.match(name) and (kind != "boolean" or values)
+            ),
+            None,
+        )
 
 
 def sniff(data: bytes, given: Given, file: str, *, complete: bool) -> Head:

@@ -617,3 +617,17 @@ def test_library_says_what_was_asked_wrongly(conn, tmp_path):
     with pytest.raises(ValueError, match="not a table's name"):
         import_csv(conn, tmp_path / "f.csv", "t--")
     assert tables(conn) == set()
+
+
+def test_empty_field_is_a_value_where_another_text_is_null(conn, folder):
+    Path("data.csv").write_text("id,n\n1,5\n2,\n3,NA\n")
+    assert pgimport("--table", "t", "--import_file", "data.csv", "--null", "NA") == 0
+    assert types(conn, "t") == {"id": "bigint", "n": "text"}
+    assert rows(conn, "t") == [(1, "5"), (2, ""), (3, None)]
+
+
+def test_export_of_a_column_called_t_is_imported_again(conn, folder):
+    conn.execute("CREATE TABLE t AS SELECT 1 AS id, true AS t, false AS f")
+    assert main(["pgexport", "--table", "t", "-c", "config.yaml"]) == 0
+    assert pgimport("--table", "copy", "--import_file", "t.csv") == 0
+    assert rows(conn, "copy") == [(1, True, False)]

@@ -86,6 +86,11 @@ def test_header_that_looks_like_data_is_doubtful_unless_it_was_said_to_be_one():
     assert look(b"17,Smith\n18,Jones\n", header=True).doubtful is None
     assert look(b"country,2023,2024\nx,1,2\n").doubtful is None
     assert look(b"id,name\n1,x\n").doubtful is None
+    assert look(b"id,t\n1,x\n").doubtful is None
+    assert look(b"true,false,note\ntrue,false,x\n").doubtful is None
+    assert look(b"t\n12\n").doubtful is None
+    assert look(b"t\nf\n").doubtful == "t"
+    assert look(b"t,17\nf,18\n").doubtful == "t"
 
 
 @pytest.mark.parametrize(
