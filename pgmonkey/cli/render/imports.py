@@ -132,7 +132,8 @@ def dialect_text(dialect: Dialect) -> str:
     if dialect.null is not None:
         parts.append(f"null {dialect.null!r}")
     if dialect.skip_lines:
-        parts.append(f"{dialect.skip_lines} lines skipped")
+        lines = "line" if dialect.skip_lines == 1 else "lines"
+        parts.append(f"{dialect.skip_lines} {lines} skipped")
     return ", ".join((*parts, "header" if dialect.header else "no header"))
 
 
