@@ -51,6 +51,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     # Asked to end, by `timeout` or a cancelled job, the run ends as by Ctrl-C: servers stop.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # A shell starts `pytest &` with Ctrl-C ignored, and every command of a test would inherit it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "integration: needs a PostgreSQL server")
     config.addinivalue_line("markers", "image: needs a container engine, and builds our image")
     try:
