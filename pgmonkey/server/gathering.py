@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pgmonkey.config.settings import Settings
     from pgmonkey.server.addresses import IPNetwork
     from pgmonkey.server.authprobe import AuthAnswer
-    from pgmonkey.server.client import Client, Endpoint
+    from pgmonkey.server.client import Certificate, Client, Endpoint
     from pgmonkey.server.fleet import Fleet
     from pgmonkey.server.matching import IPAddress
     from pgmonkey.server.recommend import HbaMethod
@@ -115,6 +115,7 @@ def gather(
     tls, auth_tls, auth_plain = _probe(client, endpoint, wanted, ask_plain and not plain_login)
     address = walked[1] if walked else (addresses[0] if addresses else None)
     observed = ipaddress.ip_network(session.client) if session and session.client else None
+    key_problem, key_refused = _key_problem(client, wanted.key_password)
     facts = Facts(
         settings=settings,
         client=client,
@@ -134,7 +135,8 @@ def gather(
         proxied=proxied(evidence),
         address=_shown(wanted.addresses, address),
         address_given=bool(wanted.addresses),
-        key_problem=_key_problem(client, wanted.key_password),
+        key_problem=key_problem,
+        key_refused=key_refused,
         tls=tls,
         auth_tls=auth_tls,
         auth_plain=auth_plain,
@@ -158,6 +160,7 @@ def _without_login(
         polite = replace(client, sslnegotiation="postgres")
         tls, auth_tls, _ = _probe(polite, endpoint, wanted, False)
         refuses_direct = tls is not None and tls.offered
+    key_problem, key_refused = _key_problem(client, wanted.key_password)
     facts = Facts(
         settings=settings,
         client=client,
@@ -171,7 +174,8 @@ def _without_login(
         now=datetime.now(timezone.utc),
         address=_shown(wanted.addresses, None),
         address_given=bool(wanted.addresses),
-        key_problem=_key_problem(client, wanted.key_password),
+        key_problem=key_problem,
+        key_refused=key_refused,
         tls=tls,
         auth_tls=auth_tls,
         auth_plain=auth_plain,
@@ -309,17 +313,22 @@ def _probe(
     return tls, auth_tls, auth_plain
 
 
-def _key_problem(client: Client, password: str | None) -> str:
-    """Return why libpq would not use the client's key, "" where it would or has none."""
+def _key_problem(client: Client, password: str | None) -> tuple[str, bool]:
+    """Return why libpq would not use the client's key, and whether by its owner or mode."""
     certificate = client.certificate
     if certificate is None or certificate.missing or certificate.problem:
-        return ""
+        return "", False
     key = keyfile.look_at(certificate.key)
     if key is None:
-        return f"sslkey {certificate.key} does not exist"
+        return f"sslkey {certificate.key} does not exist", False
     wrong = keyfile.objection(key, keyfile.this_process())
     if wrong is not None:
-        return f"sslkey {certificate.key} {wrong.reason}"
+        return f"sslkey {certificate.key} {wrong.reason}", True
+    return _pair_problem(certificate, password), False
+
+
+def _pair_problem(certificate: Certificate, password: str | None) -> str:
+    """Return why certificate and key do not go together, "" where they do."""
     import ssl
 
     try:

@@ -13,6 +13,7 @@ import ipaddress
 import socket
 import ssl
 from dataclasses import dataclass, replace
+from datetime import datetime, timezone
 from pathlib import Path
 
 from pgmonkey.server import authprobe, wire, x509
@@ -20,6 +21,9 @@ from pgmonkey.server.authprobe import AuthAnswer
 from pgmonkey.server.client import Client, Endpoint
 from pgmonkey.server.wire import Deadline, NoTls, WireError
 from pgmonkey.server.x509 import CertificateDetails
+
+# X509_V_ERR_CERT_NOT_YET_VALID and X509_V_ERR_CERT_HAS_EXPIRED (X509_STORE_CTX_get_error(3)).
+OUT_OF_DAYS = (9, 10)
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,7 @@ class TlsAnswer:
         name_matches: Whether the certificate is for the configured host; None where there
             is nothing to compare.
         chain_verified: Whether it leads to ``sslrootcert``; None without one.
+        only_dated: Whether that is so but for the days of the server's own certificate.
         error: Why the handshake failed, or the server was not reached.
         auth: How the server would let the client in, where that was asked.
     """
@@ -46,6 +51,7 @@ class TlsAnswer:
     name_problem: str = ""
     chain_verified: bool | None = None
     chain_problem: str = ""
+    only_dated: bool = False
     error: str = ""
     auth: AuthAnswer | None = None
 
@@ -78,10 +84,12 @@ def probe(
         # That is the client's trouble, and another check's; the server is looked at without.
         tls = wire.context(replace(client, certificate=None))
     verified, problem = _trust(tls, client)
+    out_of_days = False
     seen = _shake_hands(client, endpoint, tls, timeout, ask_auth)
     if verified is not False and tls.verify_mode == ssl.CERT_REQUIRED:
         if isinstance(seen, ssl.SSLCertVerificationError):
             verified, problem = False, seen.verify_message
+            out_of_days = seen.verify_code in OUT_OF_DAYS
             tls.verify_mode = ssl.CERT_NONE
             seen = _shake_hands(client, endpoint, tls, timeout, ask_auth)
         elif isinstance(seen, TlsAnswer) and seen.offered:
@@ -90,13 +98,16 @@ def probe(
         return TlsAnswer(offered=True, error=_words(seen))
     if not seen.chain:
         return seen
-    matches, why = name_matches(seen.chain[0], endpoint.host)
+    leaf, now = seen.chain[0], datetime.now(timezone.utc)
+    matches, why = name_matches(leaf, endpoint.host)
     return replace(
         seen,
         name_matches=matches,
         name_problem=why,
         chain_verified=verified,
         chain_problem=problem,
+        # OpenSSL goes from the root down, each signature before the days: the leaf's are last.
+        only_dated=out_of_days and not leaf.not_before <= now <= leaf.not_after,
     )
 
 

@@ -349,8 +349,11 @@ CASES = (
         both(shown("wrong_host"), configured(sslmode="verify-ca")),
         "REVIEW",
         "medium",
+        mend=shown("good"),
     ),
-    Case("PGM-TLS-009", shown("wrong_host"), "MISMATCH", "critical", name="full"),
+    Case(
+        "PGM-TLS-009", shown("wrong_host"), "MISMATCH", "critical", mend=shown("good"), name="full"
+    ),
     Case(
         "PGM-TLS-010",
         lambda bench: bench.configure(sslrootcert=str(bench.server.certs.wrong_ca)),
@@ -372,6 +375,25 @@ CASES = (
         "MISMATCH",
         "critical",
         mend=key_mode(0o600),
+    ),
+    Case(
+        "PGM-TLS-012",
+        both(certified(), configured(sslcert="/nowhere/nope.crt")),
+        "MISMATCH",
+        "critical",
+        mend=certified(),
+        name="missing",
+    ),
+    Case(
+        "PGM-TLS-012",
+        both(
+            certified(),
+            lambda bench: bench.configure(sslkey=bench.server.certs.client("other").key),
+        ),
+        "MISMATCH",
+        "critical",
+        mend=certified(),
+        name="pair",
     ),
     Case(
         "PGM-TLS-013",
@@ -581,3 +603,36 @@ def test_old_protocol_is_found_where_one_was_negotiated(bench: Bench):
     assert (good.status, bad.status, bad.severity) == ("OK", "MISMATCH", "high")
     assert bad.remedy is not None
     assert "TLSv1.2" in bad.remedy.lines[0]
+
+
+@pytest.mark.parametrize("sslmode", ["require", "verify-full"])
+def test_an_expired_certificate_is_not_taken_for_a_wrong_authority(bench: Bench, sslmode: str):
+    bench.configure(sslmode=sslmode)
+    shown("expired")(bench)
+    assert result_of(bench.config, "PGM-TLS-010").status == "OK"
+    assert result_of(bench.config, "PGM-TLS-011").severity == "critical"
+    bench.configure(sslrootcert=str(bench.server.certs.wrong_ca), sslmode="require")
+    assert result_of(bench.config, "PGM-TLS-011").severity == "critical"
+    bench.configure(sslmode="verify-ca")
+    assert result_of(bench.config, "PGM-TLS-010").status == "MISMATCH"
+
+
+def test_remedy_of_a_wrong_name_is_a_new_certificate_first_and_a_wrong_pair_needs_no_chmod(
+    bench: Bench,
+):
+    shown("wrong_host")(bench)
+    named = result_of(bench.config, "PGM-TLS-009").remedy
+    assert named is not None
+    assert named.lines[0].endswith(f"subjectAltName = DNS:{ELSEWHERE}, and reload")
+    assert "host: " in named.lines[1]
+    bench.certificate()
+    bench.configure(sslkey=bench.server.certs.client("other").key)
+    pair = result_of(bench.config, "PGM-TLS-012")
+    assert pair.key == "connection_settings.sslkey"
+    assert pair.remedy is not None
+    assert "chmod" not in " ".join(pair.remedy.lines)
+    bench.certificate()
+    bench.configure(sslcert="/nowhere/nope.crt")
+    missing = result_of(bench.config, "PGM-TLS-012")
+    assert "/nowhere/nope.crt" in missing.found
+    assert missing.key == "connection_settings.sslcert"

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pgmonkey.server.tlsprobe import TlsAnswer
 
 
+KEY = "connection_settings.sslkey"
 ROOT = "connection_settings.sslrootcert"
 NO_PROBE = "the server's certificate was not looked at (--no-probe)"
 SOON, LATER = timedelta(days=14), timedelta(days=45)
@@ -61,11 +62,16 @@ def names(facts: Facts) -> Judgement:
         return ok("the certificate is made for this host")
     assert answer.leaf is not None
     shown = (*answer.leaf.dns_names, *answer.leaf.ip_names)
-    better = shown[0] if shown else answer.leaf.common_name
+    names = shown or ((answer.leaf.common_name,) if answer.leaf.common_name else ())
+    better = next((name for name in names if not name.startswith("*")), None)
+    host = facts.endpoint.host or facts.endpoint.dial
+    kind = "IP" if ":" in host or host.replace(".", "").isdigit() else "DNS"
+    other = (f"or, where that is this server too: host: {better}, {in_config(facts)}",)
     return fail(
         answer.name_problem or "the certificate is made for another host",
-        f"host: {better}" if better else "have the certificate issued for this host",
-        where=f"{in_config(facts)}, or have the certificate issued with this host's name",
+        f"reissue the certificate with subjectAltName = {kind}:{host}, and reload",
+        *(other if better else ()),
+        where="where the server's certificate is issued",
         severity="critical" if facts.client.verifies == "full" else "medium",
     )
 
@@ -81,6 +87,8 @@ def chain(facts: Facts) -> Judgement:
         return unknown(answer.chain_problem or "the chain could not be checked")
     if answer.chain_verified:
         return ok("sslrootcert vouches for the certificate")
+    if answer.only_dated:
+        return ok("sslrootcert vouches for the certificate but for its days; see PGM-TLS-011")
     issuer = answer.leaf.issuer if answer.leaf else ""
     return fail(
         f"sslrootcert does not vouch for the certificate: {answer.chain_problem}",
@@ -97,6 +105,12 @@ def lifetime(facts: Facts) -> Judgement:
     if isinstance(answer, Judgement):
         return answer
     assert answer.leaf is not None
+    if answer.leaf.not_before > facts.now:
+        return fail(
+            f"the server's certificate is valid from {answer.leaf.not_before:%Y-%m-%d %H:%M} UTC on",
+            "compare the clock with the one where the certificate was issued",
+            where="on the server and where the application runs",
+        )
     first = min((answer.leaf, *answer.chain), key=lambda c: c.not_after)
     left = first.not_after - facts.now
     if left > LATER:
@@ -116,13 +130,19 @@ def own_certificate(facts: Facts) -> Judgement:
     certificate = facts.client.certificate
     if certificate is None:
         return not_applicable("the configuration has no sslcert")
+    runs = "where the application runs"
     if certificate.missing:
-        return unknown("the certificate is not on this machine")
-    problem = certificate.problem or facts.key_problem
-    if problem:
-        line = "make sslcert and sslkey name a pair that fits, and the key its owner's alone:"
-        chmod = f"chmod 600 {certificate.key}"
-        return fail(problem, line, chmod, where="where the application runs")
+        found = f"sslcert {certificate.cert} does not exist: libpq goes on without a certificate"
+        line = f"put the certificate at {certificate.cert}, or have sslcert name where it is"
+        return fail(found, line, where=runs)
+    if certificate.problem:
+        found = f"sslcert {certificate.cert}: {certificate.problem}"
+        return fail(found, "have sslcert name a certificate in PEM that can be read", where=runs)
+    if facts.key_problem:
+        line = "have sslcert and sslkey name a certificate and the key that it was issued for"
+        if facts.key_refused:
+            line = f"chmod 600 {certificate.key}"
+        return fail(facts.key_problem, line, where=runs, key=KEY)
     if certificate.not_after is None:
         return unknown("the certificate could not be read here")
     left = certificate.not_after - facts.now
@@ -132,7 +152,7 @@ def own_certificate(facts: Facts) -> Judgement:
     return fail(
         f"the client's certificate {word} {certificate.not_after:%Y-%m-%d}",
         "renew sslcert",
-        where="where the application runs",
+        where=runs,
         severity="critical" if left <= timedelta(0) else "medium",
     )
 
@@ -187,7 +207,7 @@ CERTIFICATES = (
         "verify-full compares host with the certificate's alternative names and refuses "
         "anything else.",
         HANDSHAKE,
-        "Use a name that is in the certificate, or have it issued with this one.",
+        "Have it issued with this name, or use a name that is in it.",
         names,
     ),
     Check(
@@ -217,7 +237,7 @@ CERTIFICATES = (
         CERT,
         "libpq refuses a key that others may read, and the server an expired certificate.",
         "the files of sslcert and sslkey",
-        "Renew the certificate; chmod 600 the key.",
+        "Name a certificate and the key it was issued for; chmod 600 the key.",
         own_certificate,
     ),
     Check(

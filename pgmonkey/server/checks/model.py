@@ -116,6 +116,7 @@ class Facts:
         address: What the rules were judged for, as text: given, observed or unknown.
         address_given: Whether the user named the address of the application.
         key_problem: Why libpq would not use the client's key.
+        key_refused: Whether that is for the key's owner or mode.
         tls: None where it was not tried; the same for the two probes.
         plain_login: Whether this session has no TLS although the server has it to offer.
         refuses_direct: Whether TLS is offered on request only, where that was tried.
@@ -134,6 +135,7 @@ class Facts:
     address: str = ""
     address_given: bool = False
     key_problem: str = ""
+    key_refused: bool = False
     tls: TlsAnswer | None = None
     auth_tls: AuthAnswer | None = None
     auth_plain: AuthAnswer | None = None
