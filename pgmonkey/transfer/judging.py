@@ -60,6 +60,9 @@ def function_body(plan: Plan, rules: Rules, on_conflict: sql.Composable | None) 
         ).format(into, values, STAGE, at)
     else:
         everything = run("t.missing = 0", on_conflict)
+    verdict = sql.SQL(_VERDICT).format(
+        reread=sql.SQL("\n          ").join(_reread(columns)), stop=_stop()
+    )
     picked: sql.Composable = sql.SQL("")
     if rules.certain and on_conflict is None:
         picked = sql.SQL(_PICKED).format(
@@ -68,6 +71,9 @@ def function_body(plan: Plan, rules: Rules, on_conflict: sql.Composable | None) 
                 sql.SQL("{} AS {}").format(c.value("s"), sql.Identifier(c.name)) for c in columns
             ),
             names=names,
+            one=sql.SQL(", ").join(c.value("v_row") for c in columns),
+            diagnosed=sql.SQL(_DIAGNOSED),
+            verdict=verdict,
             local=_all(rules.local),
             foreign=_all(rules.foreign),
             stage=STAGE,
@@ -77,8 +83,9 @@ def function_body(plan: Plan, rules: Rules, on_conflict: sql.Composable | None) 
     return sql.SQL(_BODY).format(
         variables=sql.SQL("\n  ").join(_variables(plan, columns)),
         conversions=sql.SQL("").join(_conversions(columns)),
-        reread=sql.SQL("\n          ").join(_reread(columns)),
         picked=picked,
+        diagnosed=sql.SQL(_DIAGNOSED),
+        verdict=verdict,
         insert_all=everything,
         insert_run=run(
             "t.ctid = ANY (v_slice[v_lo - v_before:v_hi - v_before])", on_conflict or sql.SQL("")
@@ -170,24 +177,54 @@ _PICKED = """
       ON CONFLICT DO NOTHING
       RETURNING pg_catalog.currval({at}) - v_base AS place)
     SELECT pg_catalog.array_agg(put.place) INTO v_places FROM put;
-    v_count := COALESCE(pg_catalog.cardinality(v_places), 0);
-    IF v_count < v_total THEN
-      IF EXISTS (SELECT FROM (SELECT s.n < pg_catalog.lag(s.n) OVER () AS back
-                              FROM {stage} s WHERE s.missing = 0) x WHERE x.back) THEN
-        RAISE EXCEPTION 'the rows are not in the order in which they were staged';
-      END IF;
-      v_rows := ARRAY(
-        SELECT x.ctid FROM (SELECT s.ctid, s.n, pg_catalog.row_number() OVER () AS place
-                            FROM {stage} s WHERE s.missing = 0) x
-        WHERE NOT EXISTS (SELECT FROM pg_catalog.unnest(v_places) p WHERE p = x.place)
-        ORDER BY x.n);
-      v_run := run; run := 1;
+    v_done := COALESCE(pg_catalog.cardinality(v_places), 0);
+    IF v_done < v_total AND EXISTS (
+      SELECT FROM (SELECT s.n < pg_catalog.lag(s.n) OVER () AS back
+                   FROM {stage} s WHERE s.missing = 0) x WHERE x.back)
+    THEN
+      RAISE EXCEPTION 'the rows are not in the order in which they were staged';
     END IF;
-    v_done := v_count; v_total := v_total - v_count;
+    v_picked := true;
   EXCEPTION WHEN OTHERS OR assert_failure THEN
     {stop}
-    v_rows := NULL;
-  END;"""
+    v_picked := false; v_done := 0;
+  END;
+  IF v_picked AND v_done < v_total THEN
+    FOR v_row IN
+      SELECT x.* FROM (SELECT s.*, pg_catalog.row_number() OVER () AS place
+                       FROM {stage} s WHERE s.missing = 0) x
+      WHERE NOT EXISTS (SELECT FROM pg_catalog.unnest(v_places) p WHERE p = x.place)
+      ORDER BY x.n
+    LOOP
+      BEGIN
+        {into} VALUES ({one});
+        v_done := v_done + 1;
+      EXCEPTION WHEN OTHERS OR assert_failure THEN
+        {stop}
+        {diagnosed}
+        {verdict}
+      END;
+    END LOOP;
+  END IF;
+  IF v_picked THEN
+    v_total := 0;
+  END IF;"""
+
+_DIAGNOSED = """GET STACKED DIAGNOSTICS v_state = RETURNED_SQLSTATE, v_message = MESSAGE_TEXT,
+          v_detail = PG_EXCEPTION_DETAIL, v_col = COLUMN_NAME, v_type = PG_DATATYPE_NAME;"""
+
+# COPY names the column of a text that does not convert, INSERT does not.
+_VERDICT = """col := v_col;
+      IF col = '' AND (v_state LIKE '22%' OR v_type <> '') THEN
+        BEGIN
+          {reread}
+          col := '';
+        EXCEPTION WHEN OTHERS OR assert_failure THEN
+          {stop}
+        END;
+      END IF;
+      n := v_row.n; state := v_state; message := v_message; detail := v_detail;
+      RETURN NEXT;"""
 
 # v_lo..v_hi is the run. Where v_bad_at is not 0, that row failed and its verdict is in hand,
 # to be believed when all rows of the run before it are in: those may fail yet by a foreign
@@ -198,11 +235,11 @@ _BODY = """
 #variable_conflict use_column
 DECLARE
   v_row record;
-  v_places bigint[]; v_run int;
+  v_places bigint[];
   v_rows tid[]; v_slice tid[]; v_before int; v_sliced int;
   v_names text[] := ARRAY[{missing}]::text[];
   v_total int; v_lo int; v_hi int; v_bad_at int; v_count int; v_base bigint; v_done bigint;
-  v_type text; v_flag boolean;
+  v_type text; v_flag boolean; v_picked boolean;
   v_state text; v_message text; v_detail text; v_col text;
   {variables}
 BEGIN
@@ -240,8 +277,7 @@ BEGIN
       END IF;
     EXCEPTION WHEN OTHERS OR assert_failure THEN
       {stop}
-      GET STACKED DIAGNOSTICS v_state = RETURNED_SQLSTATE, v_message = MESSAGE_TEXT,
-        v_detail = PG_EXCEPTION_DETAIL, v_col = COLUMN_NAME, v_type = PG_DATATYPE_NAME;
+      {diagnosed}
       v_count := pg_catalog.currval({at}) - v_base;
       IF v_rows IS NULL THEN
         v_rows := ARRAY(SELECT s.ctid FROM {stage} s WHERE s.missing = 0 ORDER BY s.n);
@@ -264,21 +300,10 @@ BEGIN
     END;
     IF v_bad_at = v_lo THEN
       SELECT s.* INTO v_row FROM {stage} s WHERE s.ctid = v_rows[v_lo];
-      col := v_col;
-      IF col = '' AND (v_state LIKE '22%' OR v_type <> '') THEN
-        BEGIN
-          {reread}
-          col := '';
-        EXCEPTION WHEN OTHERS OR assert_failure THEN
-          {stop}
-        END;
-      END IF;
-      n := v_row.n; state := v_state; message := v_message; detail := v_detail;
-      RETURN NEXT;
+      {verdict}
       v_lo := v_lo + 1; v_bad_at := 0;
     END IF;
   END LOOP;
-  run := COALESCE(v_run, run);
   n := v_done; state := NULL; message := NULL; detail := NULL; col := NULL;
   RETURN NEXT;
 END"""
