@@ -22,6 +22,7 @@ from pgmonkey.server.checks.model import (
     Severity,
     Status,
 )
+from pgmonkey.server.checks.pasting import pasted
 from pgmonkey.server.checks.words import deciding
 from pgmonkey.server.evidence import Setting, Unread
 
@@ -194,7 +195,7 @@ def _result(check: Check, said: Judgement, facts: Facts, choice: Choice) -> Resu
         status,
         severity,
         said.found,
-        said.remedy,
+        pasted(said.remedy, key, facts) if said.remedy else None,
         said.subject,
         key,
         place_of(facts.settings, key),

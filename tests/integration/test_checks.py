@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from pgmonkey.config.load import load_text
 from pgmonkey.server.audit import Choice, examine
 from pgmonkey.server.checks import CHECKS
 from pgmonkey.server.evidence import Tls
@@ -603,6 +604,68 @@ def test_old_protocol_is_found_where_one_was_negotiated(bench: Bench):
     assert (good.status, bad.status, bad.severity) == ("OK", "MISMATCH", "high")
     assert bad.remedy is not None
     assert "TLSv1.2" in bad.remedy.lines[0]
+
+
+def test_both_checks_of_capacity_ask_for_the_same_max_connections(bench: Bench):
+    bench.configure("pool_settings", max_size=400)
+    lines = {
+        result_of(bench.config, id).remedy.lines  # type: ignore[union-attr]  # both fail
+        for id in ("PGM-CAP-001", "PGM-CAP-002")
+    }
+    assert len(lines) == 1, lines
+
+
+def test_remedy_of_a_superuser_runs_as_it_stands_and_gives_no_more_than_tables(bench: Bench):
+    bench.run("ALTER ROLE app SUPERUSER", "ALTER ROLE app NOSUPERUSER")
+    remedy = result_of(bench.config, "PGM-ROL-001").remedy
+    assert remedy is not None
+    with bench.server.admin(bench.database) as conn, conn.transaction(force_rollback=True):
+        for line in remedy.lines:
+            if not line.startswith("\\"):
+                conn.execute(line)  # type: ignore[arg-type]  # what is to be pasted
+    assert "pg_" not in " ".join(remedy.lines)
+
+
+# What makes each remedy for a configuration appear on a good server.
+TO_CONFIGURE = (
+    ("PGM-TLS-003", {"sslmode": "prefer", "sslrootcert": None}, "PGSSLMODE=verify-full"),
+    ("PGM-TLS-004", {"sslmode": "require", "sslrootcert": None}, "PGSSLROOTCERT=ca.crt"),
+    ("PGM-AUT-004", {"sslmode": "require", "sslrootcert": None}, "PGREQUIREAUTH=scram-sha-256"),
+    ("PGM-TMO-001", {"connect_timeout": None}, "PGCONNECT_TIMEOUT=10"),
+    ("PGM-TMO-006", {"keepalives_idle": None}, "in a configuration file"),
+    ("PGM-TMO-002", {}, "in a configuration file"),
+    ("PGM-TMO-003", {}, "in a configuration file"),
+    ("PGM-TMO-004", {}, "in a configuration file"),
+    ("PGM-TMO-005", {}, "in a configuration file"),
+)
+
+
+@pytest.mark.parametrize(("id", "values", "variable"), TO_CONFIGURE, ids=lambda v: str(v)[:11])
+def test_remedy_for_a_configuration_is_one_and_has_its_section(
+    bench: Bench, id: str, values: dict[str, Any], variable: str
+):
+    bench.configure(**values)
+    if id == "PGM-TMO-002":
+        bench.configure("pool_settings", timeout=5)
+    if id in ("PGM-TMO-003", "PGM-TMO-005"):
+        bench.config["sync_settings"] = {"lock_timeout": "30s", "statement_timeout": "5s"}
+    if id == "PGM-TMO-004":
+        if bench.server.version < 14:
+            pytest.skip("idle_session_timeout came with 14")
+        bench.run("ALTER ROLE app SET idle_session_timeout = '60s'")
+    facts = facts_of(bench.config).facts
+    only = Choice(select=(id,))
+    (filed_,) = examine(facts, only).results
+    assert filed_.remedy is not None
+    text = "\n".join(filed_.remedy.lines)
+    assert text.startswith(f"{filed_.key.partition('.')[0]}:\n  ")
+    load_text(text, "config.yaml", strict=True)
+    if "sslmode: verify" in text:
+        assert "sslrootcert: ca.crt" in text
+    bare = replace(facts, settings=replace(facts.settings, name="<environment>"))
+    (told,) = examine(bare, only).results
+    assert told.remedy is not None
+    assert variable in (*told.remedy.lines, told.remedy.where.partition(":")[0])
 
 
 @pytest.mark.parametrize("sslmode", ["require", "verify-full"])

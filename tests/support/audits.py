@@ -101,6 +101,7 @@ def merged(config: Config, key: str, text: str) -> Config:
     """Return *config* with the YAML *text* in the section of *key*."""
     section = key.partition(".")[0]
     values = yaml.safe_load(text)
+    values = values.get(section, values)
     return {**config, section: {**config.get(section, {}), **values}}
 
 

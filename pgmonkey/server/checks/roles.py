@@ -56,13 +56,18 @@ def no_superuser(facts: Facts) -> Judgement:
         return unknown(role)
     if not role.superuser:
         return ok(f"{role.name} is no superuser")
+    # A name within the server's 63 bytes, and not one that begins with pg_, which is reserved.
+    own = identifier(f"{facts.client.dbname[:50].removeprefix('pg_')}_app")
     return fail(
         f"{role.name} is a superuser",
-        "CREATE ROLE app LOGIN;",
-        "\\password app",
-        "GRANT pg_read_all_data, pg_write_all_data TO app; -- or just what it needs",
+        f"CREATE ROLE {own} LOGIN;",
+        f"\\password {own}",
+        "-- and what it needs, such as:",
+        f"GRANT USAGE ON SCHEMA public TO {own};",
+        f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {own};",
+        f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {own};",
         subject=facts.client.user,
-        where=f"{IN_PSQL}; then name that role in the configuration",
+        where=f"{IN_PSQL}, in this database; then name that role in the configuration",
         severity="critical" if remote(facts) else "high",
     )
 

@@ -182,7 +182,7 @@ def leaks_end(facts: Facts) -> Judgement:
     return fail(
         "a forgotten transaction holds its connection and stops vacuum for ever",
         set_key(key, "'60s'"),
-        where=f"{in_config(facts)}, under {section(facts)}",
+        where=in_config(facts),
         key=key,
     )
 

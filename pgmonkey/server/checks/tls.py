@@ -123,7 +123,6 @@ def identity_verified(facts: Facts) -> Judgement:
     return fail(
         f"sslmode is {facts.client.sslmode}: any certificate will do, an attacker's too",
         set_key(SSLMODE, "verify-full"),
-        "sslrootcert: ca.crt",
         where=in_config(facts),
         severity="high" if _public(facts.endpoint.dial) else "medium",
     )
