@@ -25,7 +25,15 @@ from pgmonkey.transfer.outfile import STDOUT
 from pgmonkey.transfer.packing import Packing, check_installed, packing_of, suffix_of
 from pgmonkey.transfer.parts import why_not_fork
 from pgmonkey.transfer.plan import Table
-from pgmonkey.transfer.selection import Form, Selection, find_relation, fold, pick, why_one
+from pgmonkey.transfer.selection import (
+    Form,
+    Selection,
+    check_encoding,
+    find_relation,
+    fold,
+    pick,
+    why_one,
+)
 
 
 @dataclass(frozen=True)
@@ -119,6 +127,7 @@ def export_csv(
     try:
         with conn.transaction():
             relation = find_relation(conn, table) if table is not None else None
+            check_encoding(conn, encoding)
         selection = Selection(
             relation,
             query or "",

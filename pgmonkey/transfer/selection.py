@@ -145,6 +145,25 @@ def find_relation(conn: psycopg.Connection[Any], name: str) -> Relation:
     )
 
 
+def check_encoding(conn: psycopg.Connection[Any], encoding: str) -> None:
+    """Refuse an encoding that the server does not have.
+
+    Raises:
+        RequestError: It has none of that name.
+    """
+    from psycopg.rows import tuple_row
+
+    query = "SELECT pg_catalog.pg_char_to_encoding(%s)"
+    found = conn.cursor(row_factory=tuple_row).execute(query, [server_encoding(encoding)])
+    if found.fetchone() == (-1,):
+        # https://www.postgresql.org/docs/current/multibyte.html#CHARSET-TABLE
+        raise RequestError(
+            f"--encoding: the server cannot write {encoding!r}; it takes its own names and "
+            "their usual spellings, such as utf-8, latin1, iso-8859-15, cp1252, win1251 or "
+            "euc_jp, and no UTF-16"
+        )
+
+
 def names(text: str) -> tuple[str, ...]:
     """Split a list of column names as SQL writes them, their quotes kept: ``id, "a, b"``.
 

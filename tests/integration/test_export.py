@@ -463,7 +463,7 @@ def test_closed_pipe_is_quiet(folder, conn):
         (("--query", "@nosuch.sql", "-o", "-"), 4, "nosuch.sql: No such file"),
         (("--query", "SELEC", "-o", "x.csv"), 4, "syntax error at or near"),
         (("--table", "pg_authid"), 4, "permission denied"),
-        (("--table", "tricky", "--encoding", "utf-16"), 4, "encoding"),
+        (("--table", "tricky", "--encoding", "utf-16"), 2, "--encoding: the server cannot"),
     ],
 )
 def test_wrong_request_is_one_line_and_leaves_no_file(folder, words, code, message):
@@ -481,3 +481,10 @@ def test_progress_is_shown_where_it_is_asked_for(folder, conn):
     slow = run(*words, "--where", "id % 60 > 0 OR pg_sleep(0.001) IS NOT NULL", cwd=folder)
     assert slow.code == 0
     assert " rows, " in slow.stderr.split("exported")[0]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "klingon"])
+def test_encoding_that_the_server_cannot_write_is_refused(any_conn, tmp_path, encoding):
+    with pytest.raises(RequestError, match=f"--encoding: the server cannot write '{encoding}'; it"):
+        export_csv(any_conn, tmp_path / "x.csv", query="SELECT 1 AS a", encoding=encoding)
+    assert list(tmp_path.iterdir()) == []
