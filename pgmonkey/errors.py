@@ -12,6 +12,7 @@ PGMonkeyError                 catch this for anything pgmonkey itself objects to
     +-- CsvError              the file is not what it was taken for; the text has file:line
     |   +-- ShapeError        a value does not stay what it is in the type inferred for its column
     +-- TargetError           the table, its columns or its rules do not admit this
+    |   +-- ColumnError       a field of the file has no column in the table
     +-- RequestError          the options contradict each other or the file; also a ValueError
     +-- RejectLimitError      more rows were bad than max_errors allows
 
@@ -163,6 +164,10 @@ class TargetError(TransferError):
     """The table, its columns or its rules do not admit what was asked."""
 
     code = "PGM412"
+
+
+class ColumnError(TargetError):
+    """A field of the file has no column in the table, and nothing says where it goes."""
 
 
 class RequestError(TransferError, ValueError):

@@ -547,7 +547,8 @@ COMMANDS = (
                     ),
                     Option(
                         ("--rejects",),
-                        "with skip: the CSV file for the rows that were not loaded: line, reason, row",
+                        "with skip: the CSV file for the rows that were not loaded: line, reason, row; "
+                        "without it only the first three are named",
                         "FILE",
                         convert=not_empty,
                     ),
@@ -571,7 +572,8 @@ COMMANDS = (
                     ),
                     Option(
                         ("--commit-every",),
-                        "commit after so many rows: what is in then stays, whatever happens",
+                        "commit after so many rows: what is in then stays, whatever happens; not with "
+                        "--on-error skip",
                         "ROWS",
                         convert=rows,
                     ),
@@ -671,7 +673,8 @@ COMMANDS = (
                     Option(("--no-header",), "no line with the names of the columns"),
                     Option(
                         ("--encoding",),
-                        "default: utf-8; utf-8-sig is what Excel likes",
+                        "one that the server can write, such as latin1 or cp1252; default: utf-8; "
+                        "utf-8-sig is what Excel likes",
                         "NAME",
                         convert=not_empty,
                     ),

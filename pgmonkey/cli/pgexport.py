@@ -139,6 +139,7 @@ def written_like(file: str | None, table: str | None, source: Source, out: Outpu
         ConfigError: It is wrong.
         RequestError: *table* is not a name.
     """
+    from pgmonkey.cli.render.imports import settings_text
     from pgmonkey.transfer.catalog import parse_name
     from pgmonkey.transfer.exporter import default_name
     from pgmonkey.transfer.plan import Table
@@ -156,7 +157,7 @@ def written_like(file: str | None, table: str | None, source: Source, out: Outpu
     chosen = read(place)
     if chosen is None:  # somebody else's, such as a connection configuration
         return Given()
-    out.note(f"settings: {place}")
+    out.note(settings_text(chosen))
     return chosen.given
 
 

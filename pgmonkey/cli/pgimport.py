@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -68,12 +68,16 @@ def import_files(
         request = request_of(chosen, **asked)
         settings = load(source, out)
         head = look(sources, request.given)
+        if asked["encoding"] is None:
+            warn_of_utf8(sources[0], chosen, out)
         conn = stack.enter_context(contextlib.closing(connect(settings, timeout)))
         server = server_of(conn)
         table, target = locate(conn, request)
         known = chosen.path
         if not dry_run:
             chosen = write_settings(place, chosen, sources[0], head, target, out)
+            if chosen.path is not None and known is None:
+                stack.enter_context(removed_on_failure(chosen.path, out))
         if review:
             return reviewed(place, known, chosen.path, out)
         plan, notes = prepare(conn, sources, head, request, chosen, table, target)
@@ -117,6 +121,10 @@ def import_files(
     )
     if out.format != "table":
         out.result(render(Report("pgimport", OK, (imported,), server), out.format))
+    for row in done.first_rejects if plan.rejects is None else ():
+        out.warning(row)
+    if done.first_rejects and plan.rejects is None:
+        out.note("rejected rows are not kept; --rejects FILE keeps all of them, with the reasons")
     out.note(summary_text(plan, done))
     return OK
 
@@ -164,18 +172,33 @@ def read_settings(place: Path | None, named: str | None, out: Output) -> Chosen 
         CommandError: The one that was named is not one.
         ConfigError: It is wrong.
     """
+    from pgmonkey.cli.render.imports import settings_text
     from pgmonkey.transfer.settingsfile import Chosen, read
 
     if place is None or not place.exists():
         return Chosen()
     chosen = read(place)
     if chosen is not None:
-        out.note(f"settings: {place}")
+        out.note(settings_text(chosen))
     elif named is not None:
         raise CommandError(Failure("PGM201", f"{named} is not a settings file of an import"))
     else:
         out.note(f"{place} is not a settings file of an import, and is left alone")
     return chosen
+
+
+def warn_of_utf8(first: csv.Source, chosen: Chosen, out: Output) -> None:
+    """Warn where the settings file has UTF-8 read as if each byte were a character."""
+    from pgmonkey.transfer.sniff import HEAD, misread
+
+    encoding = chosen.given.encoding
+    found = misread(first.peek(HEAD + 1)[:HEAD], encoding) if encoding else None
+    if found is not None:
+        problem = (
+            f"{first.name} is valid UTF-8, and as {encoding} its {found[0]!r} is read as "
+            f"{found[1]!r}; write utf-8 there, or --encoding utf-8"
+        )
+        out.warning(str(chosen.error("encoding", problem)))
 
 
 def write_settings(
@@ -208,6 +231,28 @@ def write_settings(
         return chosen
     out.note(f"{found}; written to {place}, edit it where that is wrong")
     return replace(chosen, path=place)
+
+
+@contextlib.contextmanager
+def removed_on_failure(path: Path, out: Output) -> Iterator[None]:
+    """Remove the settings file that this run wrote at *path* if the import fails.
+
+    What it says may be why, and the file that is corrected next is read anew. It stays
+    where the columns do not match, since there it is the place to say which is which.
+    """
+    from pgmonkey.errors import ColumnError
+
+    written = path.read_bytes()
+    try:
+        yield
+    except ColumnError:
+        raise
+    except BaseException:
+        with contextlib.suppress(OSError):
+            if path.read_bytes() == written:  # nobody has edited it meanwhile
+                path.unlink()
+                out.note(f"{path} is removed again, since the import failed")
+        raise
 
 
 def reviewed(place: Path | None, before: Path | None, now: Path | None, out: Output) -> int:

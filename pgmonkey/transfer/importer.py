@@ -79,7 +79,9 @@ def load(
             done = _at_once(feed, conn, connect, partial(_skipped, feed, conn, file))
             file.publish(f"{done.rows} rows are imported")
         seconds = time.monotonic() - started
-        return Summary(done.rows, feed.bytes_read, seconds, done.rejected, 1, how)
+        return Summary(
+            done.rows, feed.bytes_read, seconds, done.rejected, 1, how, tuple(file.first)
+        )
     if plan.jobs > 1 and connect is not None and own and not staging.wanted(plan):
         jobs = plan.jobs
         rows, how = parallel.load(feed, conn, connect, jobs)

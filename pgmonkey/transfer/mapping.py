@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 
-from pgmonkey.errors import CsvError, RequestError, TargetError
+from pgmonkey.errors import ColumnError, CsvError, RequestError, TargetError
 from pgmonkey.transfer.catalog import Column, Target, check_length, fold
 from pgmonkey.transfer.request import Request
 from pgmonkey.transfer.settingsfile import Chosen
@@ -179,7 +179,7 @@ def _missing(
             line=line,
         )
     edit = f", or edit `columns` in {chosen.path}" if chosen.path else ""
-    return TargetError(
+    return ColumnError(
         f"{table} has no column {name!r}{near}; "
         f"say --map '{name}=COLUMN' or --skip-columns '{name}'{edit}",
         file=file,

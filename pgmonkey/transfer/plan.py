@@ -186,6 +186,7 @@ class Summary:
         rejected: Rows that went to the rejects file.
         jobs: Connections that sent rows.
         how: How it was made all or nothing, in words for people: ``one transaction``.
+        first_rejects: The first three of the rejected rows: ``file:line: reason``.
     """
 
     rows: int
@@ -194,3 +195,4 @@ class Summary:
     rejected: int = 0
     jobs: int = 1
     how: str = "one transaction"
+    first_rejects: tuple[str, ...] = ()

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 HEADER = b"file,line,column,sqlstate,reason,row\n"
 # Bytes to collect before they are written.
 CHUNK = 64 * 1024
+# Rows to remember for a user who asked for no file: enough to see what is wrong.
+FIRST = 3
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,9 @@ class RejectsFile:
     It tells of the last load, so it replaces the rejects of an earlier one, and no other
     file. A pipe or a device, such as /dev/null, gets the rows as they are found.
 
+    Attributes:
+        first: The first rows in words, whether there is a file or not.
+
     Raises:
         RequestError: It is one of *sources*, or holds something else than rejects.
         OSError: It cannot be written there.
@@ -78,6 +83,7 @@ class RejectsFile:
         self._encoding = "utf-8" if utf8 else plan.dialect.encoding
         self._file: Target | None = None
         self._pending = bytearray(HEADER)
+        self.first: list[str] = []
         if self._path is not None:
             _refuse(self._path, sources)
             self._file = open_target(self._path, overwrite=True)
@@ -88,6 +94,9 @@ class RejectsFile:
         Raises:
             OSError: The disk is full, for one.
         """
+        if len(self.first) < FIRST:
+            column = f"column {reject.column}: " if reject.column else ""
+            self.first.append(f"{reject.file}:{reject.line}: {column}{reject.reason}")
         self._pending += reject.csv(self._encoding)
         if len(self._pending) > CHUNK:
             self._flush()

@@ -62,19 +62,28 @@ class Request:
 
     def __post_init__(self) -> None:
         if self.on_error == "stop" and (self.rejects or self.max_errors != MaxErrors()):
-            raise RequestError("rejects and max_errors mean something with on_error 'skip' only")
+            raise RequestError(
+                "--rejects and --max-errors mean something with --on-error skip only"
+            )
         if self.mode == "upsert" and not self.key:
-            raise RequestError("mode 'upsert' needs a key: --key COLUMN[,COLUMN]")
+            raise RequestError("--mode upsert needs a key: --key COLUMN[,COLUMN]")
         if self.mode == "upsert" and self.on_conflict == "error":
-            raise RequestError("mode 'upsert' updates what exists; on_conflict 'error' is 'append'")
+            raise RequestError(
+                "--mode upsert updates what exists; --on-conflict error is --mode append"
+            )
         if self.conflict == "update" and not self.key:
-            raise RequestError("on_conflict 'update' needs a key: --key COLUMN[,COLUMN]")
+            raise RequestError("--on-conflict update needs a key: --key COLUMN[,COLUMN]")
         if self.mode == "create" and self.create == "never":
-            raise RequestError("mode 'create' and create 'never' contradict each other")
+            raise RequestError("--mode create and --create never contradict each other")
         if self.commit_every is not None and self.mode in _TABLE_FIRST:
             raise RequestError(
-                f"mode {self.mode!r} empties the table, which commit_every would make final "
+                f"--mode {self.mode} empties the table, which --commit-every would make final "
                 "before the rows are in; import with one of the two"
+            )
+        if self.commit_every is not None and self.on_error == "skip":
+            raise RequestError(
+                "--commit-every and --on-error skip exclude each other: the rejects are complete "
+                "only with the whole file; import with one of the two"
             )
 
     @property
@@ -143,6 +152,6 @@ def limit(given: int | str | None) -> MaxErrors:
     found = re.fullmatch(r"([0-9]{1,18})|([0-9]{1,3}(?:\.[0-9]{1,9})?)\s*%", text)
     if found is None or float(found[2] or 0) > 100:
         raise RequestError(
-            f"max_errors: {text!r} is neither a number of rows nor a share such as 1%"
+            f"--max-errors: {text!r} is neither a number of rows nor a share such as 1%"
         )
     return MaxErrors(int(found[1])) if found[1] else MaxErrors(percent=float(found[2]))

@@ -200,6 +200,20 @@ def codec(name: str) -> str:
     return {"utf-8-sig": "utf-8", "utf_8_sig": "utf-8"}.get(found.name, found.name)
 
 
+def misread(data: bytes, encoding: str) -> tuple[str, str] | None:
+    """Return a word of the UTF-8 text *data*, and what a single-byte *encoding* makes of it.
+
+    None where the encoding is another, or *data* is ASCII only or no UTF-8.
+    """
+    name = codec(encoding)
+    if name == "utf-8" or len(bytes(range(256)).decode(name, "replace")) != 256:
+        return None
+    if data.isascii() or not _decodes(data, "utf-8", complete=False):
+        return None
+    word = re.compile(r"\w*[^\x00-\x7f]\w*").search(data.decode("utf-8", "ignore"))
+    return (word[0], word[0].encode().decode(name, "replace")) if word else None
+
+
 def _encoding(given: str | None, data: bytes, mark: tuple[int, str] | None, complete: bool) -> str:
     """Return the encoding: what was said, what the mark says, or what the bytes look like."""
     name = codec(given) if given is not None else None

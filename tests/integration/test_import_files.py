@@ -555,9 +555,14 @@ BAD: dict[str, tuple[list[str], int, str]] = {
     "unknown mapping": (["--map", "m=n"], 2, "--map: the file has no column 'm'"),
     "bad delimiter": (["--delimiter", "ab"], 2, "--delimiter: 'ab' is not one ASCII character"),
     "bad encoding": (["--encoding", "klingon"], 2, "encoding: 'klingon' is not an encoding"),
-    "bad limit": (["--on-error", "skip", "--max-errors", "x"], 2, "max_errors: 'x' is neither"),
-    "limit of what": (["--max-errors", "1"], 2, "mean something with on_error 'skip' only"),
-    "key of nothing": (["--mode", "upsert"], 2, "mode 'upsert' needs a key"),
+    "bad limit": (["--on-error", "skip", "--max-errors", "x"], 2, "--max-errors: 'x' is neither"),
+    "limit of what": (["--max-errors", "1"], 2, "mean something with --on-error skip only"),
+    "skip in portions": (
+        ["--on-error", "skip", "--commit-every", "9"],
+        2,
+        "--commit-every and --on-error skip",
+    ),
+    "key of nothing": (["--mode", "upsert"], 2, "--mode upsert needs a key"),
     "two at once": (["--dry-run", "--review"], 2, "give one"),
     "mode": (["--mode", "apend"], 2, "did you mean 'append'?"),
 }
@@ -631,3 +636,47 @@ def test_export_of_a_column_called_t_is_imported_again(conn, folder):
     assert main(["pgexport", "--table", "t", "-c", "config.yaml"]) == 0
     assert pgimport("--table", "copy", "--import_file", "t.csv") == 0
     assert rows(conn, "copy") == [(1, True, False)]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("id,n\n1,2\n3\n", ()),
+        ("id,n\n1,2\n", ("--create", "never")),
+        ("id,n\n1,2\n", ("--mode", "truncate")),
+    ],
+)
+def test_settings_written_by_an_import_that_fails_are_removed_again(
+    conn, folder, capsys, text, words
+):
+    if "truncate" in words:
+        conn.execute("CREATE TABLE t (id int, n int)")
+    Path("data.csv").write_text(text)
+    assert pgimport("--table", "t", "--import_file", "data.csv", *words) in (2, 4)
+    assert "data.yaml is removed again" in capsys.readouterr().err
+    assert not Path("data.yaml").exists()
+    Path("data.csv").write_text("id;n\n1;2\n")
+    assert pgimport("--table", "t", "--import_file", "data.csv") == 0
+    assert rows(conn, "t") == [(1, 2)]
+
+
+def test_settings_of_an_earlier_import_stay_when_one_fails(conn, folder):
+    Path("data.csv").write_text("id,n\n1,2\n")
+    assert pgimport("--table", "t", "--import_file", "data.csv") == 0
+    before = Path("data.yaml").read_text()
+    Path("data.csv").write_text("id,n\n1\n")
+    assert pgimport("--table", "t", "--import_file", "data.csv") == 4
+    assert Path("data.yaml").read_text() == before
+
+
+def test_utf8_that_the_settings_file_calls_cp1252_is_warned_of(conn, folder, capsys):
+    Path("data.yaml").write_text("delimiter: ';'\nencoding: cp1252\nhas_headers: true\n")
+    Path("data.csv").write_text("id;name\n1;Müller\n", encoding="utf-8")
+    assert pgimport("--table", "t", "--import_file", "data.csv") == 0
+    said = capsys.readouterr().err
+    assert "settings: data.yaml (cp1252, delimiter ';', header)" in said
+    assert "warning: data.yaml:2:11: encoding: data.csv is valid UTF-8" in said
+    assert "'Müller' is read as 'MÃ¼ller'" in said
+    assert pgimport("--table", "t", "--import_file", "data.csv", "--encoding", "utf-8") == 0
+    assert "warning" not in capsys.readouterr().err
+    assert rows(conn, "t") == [(1, "MÃ¼ller"), (1, "Müller")]

@@ -55,6 +55,20 @@ def test_summary_counts_the_rejects_and_the_exit_code_is_0(folder, database):
         ]
 
 
+def test_without_a_rejects_file_the_first_rejected_rows_are_said(folder, database):
+    (folder / "stock.csv").write_text(ROWS + "x,e,5\ny,f,6\n")
+    done = pgimport(folder, "--on-error", "skip")
+    assert (done.code, stock(database)) == (0, [1, 3])
+    said = [line for line in done.stderr.splitlines() if line.startswith("warning: stock.csv:")]
+    assert [line.split(": ")[1] for line in said] == [f"stock.csv:{n}" for n in (3, 5, 6)]
+    assert "column qty: invalid input syntax for type integer" in said[0]
+    assert "--rejects FILE keeps all" in done.stderr
+    again = pgimport(
+        folder, "--on-error", "skip", "--mode", "upsert", "--key", "id", "--rejects", "b"
+    )
+    assert "warning" not in again.stderr
+
+
 @pytest.mark.parametrize("limit", ["1", "49%"])
 def test_beyond_max_errors_the_exit_code_is_1_and_nothing_is_loaded(folder, database, limit):
     done = pgimport(folder, "--on-error", "skip", "--rejects", "bad.csv", "--max-errors", limit)

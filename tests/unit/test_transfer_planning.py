@@ -312,6 +312,7 @@ def test_second_connection_is_used_where_it_pays_and_is_safe(target, asked, size
         {"max_errors": MaxErrors(1)},
         {"mode": "truncate", "commit_every": 10},
         {"mode": "replace", "commit_every": 10},
+        {"on_error": "skip", "commit_every": 10},
     ],
 )
 def test_request_that_contradicts_itself_is_refused(asked):

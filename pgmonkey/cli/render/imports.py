@@ -12,6 +12,7 @@ from pgmonkey.transfer.dialect import Dialect
 from pgmonkey.transfer.plan import Plan, Summary
 from pgmonkey.transfer.request import Request
 from pgmonkey.transfer.settingsfile import Chosen
+from pgmonkey.transfer.sniff import Given
 
 
 @dataclass(frozen=True)
@@ -126,15 +127,34 @@ def planned_fields(plan: Plan) -> tuple[PlannedField, ...]:
 
 def dialect_text(dialect: Dialect) -> str:
     """Return how a file is written, in one line."""
-    parts = [dialect.encoding, f"delimiter {said(dialect.delimiter)}"]
-    if dialect.quote != '"' or dialect.escape != '"':
-        parts.append(f"quote {said(dialect.quote)}, escape {said(dialect.escape)}")
-    if dialect.null is not None:
-        parts.append(f"null {dialect.null!r}")
-    if dialect.skip_lines:
-        lines = "line" if dialect.skip_lines == 1 else "lines"
-        parts.append(f"{dialect.skip_lines} {lines} skipped")
-    return ", ".join((*parts, "header" if dialect.header else "no header"))
+    d = dialect
+    return given_text(
+        Given(d.encoding, d.delimiter, d.quote, d.escape, d.header, d.skip_lines, d.null)
+    )
+
+
+def settings_text(chosen: Chosen) -> str:
+    """Return which settings file is followed, and what it says of the CSV."""
+    text = given_text(chosen.given)
+    return f"settings: {chosen.path} ({text})" if text else f"settings: {chosen.path}"
+
+
+def given_text(given: Given) -> str:
+    """Return what is said about a file, in one line; nothing of what is usual anyway."""
+    parts = [given.encoding] if given.encoding else []
+    if given.delimiter:
+        parts.append(f"delimiter {said(given.delimiter)}")
+    quote = given.quote or '"'
+    escape = given.escape or quote
+    if quote != '"' or escape != '"':
+        parts.append(f"quote {said(quote)}, escape {said(escape)}")
+    if given.null is not None:
+        parts.append(f"null {given.null!r}")
+    if given.skip_lines:
+        parts.append(f"{given.skip_lines} line{'' if given.skip_lines == 1 else 's'} skipped")
+    if given.header is not None:
+        parts.append("header" if given.header else "no header")
+    return ", ".join(parts)
 
 
 def said(char: str) -> str:
