@@ -267,7 +267,7 @@ def _gaps(facts: Facts, results: tuple[Result, ...]) -> tuple[Gap, ...]:
 def _admitted(facts: Facts) -> bool | None:
     if facts.admission is not None:
         if facts.admission.admitted is None:
-            return False
+            return facts.refused_by_file
         if facts.admission.admitted.satisfaction.ok or (
             facts.evidence is not None and not facts.address_given
         ):
@@ -291,7 +291,11 @@ def _decision(facts: Facts, admitted: bool | None) -> str:
     if rule is None and facts.admission is not None and facts.admission.admitted is None:
         rule = facts.admission.steps[-1].verdict.rule
     tls = _tls(facts)
-    if rule is not None:
+    if facts.refused_by_file and facts.admission is not None:
+        last = facts.admission.steps[-1]
+        how = f"by {rule.place} ({rule.type}, {rule.method})" if rule else last.satisfaction.reason
+        text = f"{word} now; REFUSED {how} after the next reload"
+    elif rule is not None:
         text = f"{word} by {rule.place} ({rule.type}, {rule.method})"
     elif facts.admission is not None and admitted is False:
         return f"{word}: {facts.admission.steps[-1].satisfaction.reason}"

@@ -8,6 +8,7 @@ left out. A server that refuses the login is still asked what it would demand.
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
@@ -69,7 +70,8 @@ class Gathered:
         """Whether the server spoke at all, be it to refuse."""
         answers = (self.facts.auth_tls, self.facts.auth_plain)
         spoke = any(a is not None and a.kind not in ("unreachable", "no-tls") for a in answers)
-        return self.error is None or spoke
+        # Whatever the language, libpq writes a server's severity, a colon and two blanks.
+        return self.error is None or spoke or bool(re.search(r"\w:  \S", str(self.error)))
 
 
 def gather(
@@ -141,6 +143,7 @@ def gather(
         auth_tls=auth_tls,
         auth_plain=auth_plain,
         plain_login=plain_login,
+        probed=wanted.probe,
     )
     return Gathered(facts)
 
@@ -152,7 +155,7 @@ def _without_login(
     endpoint = client.endpoints[0]
     # libpq has used two connections itself where it falls back, so that one is left.
     direct = client.sslnegotiation == "direct"
-    spare = client.sslmode not in ("allow", "prefer") and not direct
+    spare = endpoint.socket or (client.sslmode not in ("allow", "prefer") and not direct)
     tls, auth_tls, auth_plain = _probe(client, endpoint, wanted, spare)
     refuses_direct: bool | None = None
     if direct and tls is not None and not tls.chain:
@@ -180,6 +183,7 @@ def _without_login(
         auth_tls=auth_tls,
         auth_plain=auth_plain,
         refuses_direct=refuses_direct,
+        probed=wanted.probe,
     )
     return Gathered(facts, error)
 
@@ -308,6 +312,8 @@ def _probe(
     auth_plain = None
     # Where the first question met no server at all, a second one would only wait again.
     silent = tls is not None and tls.offered is None
+    # Told that there is no TLS, libpq goes on over the same connection: one is left.
+    plain = plain or (client.sslmode == "prefer" and tls is not None and tls.offered is False)
     if (plain or client.sslmode == "disable") and not silent:
         auth_plain = authprobe.probe(client, endpoint, encrypted=False, timeout=PROBE_TIMEOUT)
     return tls, auth_tls, auth_plain

@@ -28,7 +28,7 @@ from support.audits import audit_of, facts_of, result_of
 from support.choice import Wish, choose
 from support.cli import Result
 from support.server import Database, PgServer
-from support.setup import Running, Setup
+from support.setup import Running, Setup, hba
 
 SARIF = json.loads((Path(__file__).parent.parent / "data" / "sarif-2.1.0.json").read_text())
 GRANTS = (
@@ -354,6 +354,89 @@ def test_line_to_try_lets_in_this_role_and_nobody_else_be_it_called_all(
     finally:
         with server.admin() as conn:
             conn.execute('DROP ROLE "all"')
+
+
+def said(found: dict[str, Any], id: str) -> dict[str, Any]:
+    result: dict[str, Any] = next(r for r in found["results"] if r["id"] == id)
+    return result
+
+
+@pytest.mark.parametrize("rule", ["reject", "none"])
+def test_refusal_on_a_socket_is_no_silence(
+    rule: str, config_dict: dict[str, Any], server: PgServer, tmp_path: Path
+):
+    if server.socket_folder is None:
+        pytest.skip("this server has no socket within reach")
+    args = {k: v for k, v in config_dict["connection_settings"].items() if not k.startswith("ssl")}
+    args.pop("hostaddr", None)
+    config_dict["connection_settings"] = {**args, "host": server.socket_folder}
+    with server.hba(["local all app reject"] if rule == "reject" else [], socket=True):
+        found = verdict(write(tmp_path, config_dict))
+    assert found["exit_code"] == 3
+    assert found["verdict"].startswith("REFUSED: ")
+    refused = said(found, "PGM-ADM-001")
+    assert (refused["status"], refused["severity"]) == ("MISMATCH", "critical")
+    assert refused["remedy"]["lines"][0].startswith("local ")
+
+
+def test_refusal_without_tls_is_no_silence(
+    config_dict: dict[str, Any], server: PgServer, tmp_path: Path
+):
+    config_dict["connection_settings"] |= {"sslmode": "prefer", "sslrootcert": ""}
+    with server.settings(ssl="off", log_connections="on"), server.hba([]):
+        before = len(server.log())
+        found = verdict(write(tmp_path, config_dict))
+        log = server.log()[before:].split("user=postgres")[0]
+    assert found["exit_code"] == 3
+    assert found["verdict"].startswith("REFUSED: ")
+    assert said(found, "PGM-ADM-001")["status"] == "MISMATCH"
+    assert log.count("connection received") <= 3 + 1  # and the harness' own
+    for result in found["results"]:
+        assert "--no-probe" not in result["found"], result
+
+
+def test_plain_attempt_is_not_answered_with_a_line_for_tls(
+    config_dict: dict[str, Any], database: Database, server: PgServer, tmp_path: Path
+):
+    config_dict["connection_settings"] |= {"sslmode": "prefer", "sslrootcert": ""}
+    rules = [
+        f"hostssl {database.name} app all scram-sha-256",
+        "hostnossl all app all password",
+        "hostssl all app all reject",
+    ]
+    undo = "REVOKE pg_read_all_settings FROM app"
+    with server.hba(rules), ran(server, database.name, *GRANTS, undo=undo):
+        found = verdict(write(tmp_path, config_dict))
+        assert said(found, "PGM-HBA-003")["status"] == "OK"
+        travels = said(found, "PGM-AUT-003")
+        assert (travels["status"], travels["severity"]) == ("MISMATCH", "critical")
+        assert travels["remedy"]["lines"] == ["sslmode: require"]
+        assert "hostssl" not in json.dumps(travels)
+        with server.hba(rules[1:]):
+            found = verdict(write(tmp_path, config_dict))
+    travels = said(found, "PGM-AUT-003")
+    assert travels["remedy"]["lines"] == ["sslmode: require"]
+    assert "hostnossl line with reject" in travels["remedy"]["where"]
+    assert said(found, "PGM-HBA-003")["status"] == "MISMATCH"
+
+
+def test_file_that_would_refuse_after_a_reload_is_mended_before_it_is_loaded(
+    config_dict: dict[str, Any], database: Database, server: PgServer, tmp_path: Path
+):
+    path = write(tmp_path, config_dict)
+    undo = "REVOKE pg_read_all_settings FROM app"
+    rule = "hostssl all app all scram-sha-256"
+    with server.hba(rule), ran(server, database.name, *GRANTS, undo=undo):
+        server.place("pg_hba.conf", hba(["host all app all reject", rule]))
+        found = verdict(path)
+    assert re.match(
+        r"ADMITTED now; REFUSED by pg_hba\.conf:\d+ \(host, reject\) after the next reload, ",
+        found["verdict"],
+    )
+    assert (found["exit_code"], found["admitted"]) == (1, True)
+    remedy = said(found, "PGM-ADM-003")["remedy"]
+    assert remedy["lines"][0].startswith("hostssl ")
+    assert re.search(r"above line \d+; then reload", remedy["where"])
 
 
 def test_plaintext_downgrade_is_found(

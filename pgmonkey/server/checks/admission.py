@@ -51,7 +51,6 @@ ASKS = {
     **dict.fromkeys(CLEARTEXT, ("cleartext",)),
 }
 
-NO_PROBE = "the server was not asked (--no-probe)"
 NO_RULES = "the lines of pg_hba.conf could not be read"
 
 # Kinds of answers to the probe that mean: there is a rule, and it would let somebody in.
@@ -126,7 +125,10 @@ def admitted(facts: Facts) -> Judgement:
         return ok("the login succeeded")
     refusals = [a for a in asked if a.detail in REFUSALS]
     if refusals:
-        return rule_finding(facts, REFUSALS[refusals[-1].detail])
+        found = REFUSALS[refusals[-1].detail]
+        if facts.tls is not None and facts.tls.offered is False:
+            found += "; the server takes no TLS, so a hostssl line matches once ssl is on"
+        return rule_finding(facts, found)
     if any(a.detail == "certificate" for a in asked):
         return ok("a line matches that demands a client certificate; see PGM-HBA-010")
     return unknown(NO_LOGIN)
@@ -188,20 +190,23 @@ def agrees(facts: Facts) -> Judgement:
             same = answer.detail not in REFUSALS or refused
         if not same:
             said = answer.detail or reads(answer.kind)
-            return _differs(f"{rule_text(step)}, but the server answers: {said}")
+            return _differs(facts, f"{rule_text(step)}, but the server answers: {said}")
     admitted_by = facts.admission.admitted
     used = (facts.session.system_user if facts.session else None) or ""
     if used and admitted_by is not None and admitted_by.verdict.method:
         compared += 1
         method = used.partition(":")[0]
         if method != admitted_by.verdict.method:
-            return _differs(f"{rule_text(admitted_by)}, but the login was made by {method}")
+            return _differs(facts, f"{rule_text(admitted_by)}, but the login was made by {method}")
     if not compared:
         return not_applicable("nothing to compare with")
     return ok("the server does what the file says")
 
 
-def _differs(found: str) -> Judgement:
+def _differs(facts: Facts, found: str) -> Judgement:
+    if facts.refused_by_file:
+        # A reload as things are would lock this client out: the line comes first.
+        return rule_finding(facts, f"{found}; mend the file before it is loaded")
     return fail(
         found,
         "SELECT pg_reload_conf();",
@@ -284,7 +289,7 @@ def no_downgrade(facts: Facts) -> Judgement:
         found = "this login was made without TLS although TLS was asked for first"
         return fail(found, *remedy, where=in_config(facts))
     if facts.auth_plain is None or facts.auth_plain.kind == "unreachable":
-        return unknown(NO_PROBE, READ_HBA)
+        return unknown(facts.not_asked, READ_HBA)
     if facts.auth_plain.kind not in SERVES:
         return ok("without TLS the server refuses this client")
     weak = facts.auth_plain.kind in ("trust", "cleartext", "md5")

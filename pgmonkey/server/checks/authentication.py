@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pgmonkey.server.checks.admission import NO_PROBE, PASSWORD, USER, answers, reads
+from pgmonkey.server.checks.admission import PASSWORD, SSLMODE, USER, answers, reads
 from pgmonkey.server.checks.model import Check, Facts, Judgement, fail, not_applicable, ok, unknown
 from pgmonkey.server.checks.words import (
     IN_PSQL,
@@ -75,9 +75,14 @@ def verifier(facts: Facts) -> Judgement:
 def exchange(facts: Facts) -> Judgement:
     """Good: SCRAM on the wire. Bad: the password itself, or an md5 hash."""
     asked = answers(facts)
+    rule = deciding(facts)
+    if facts.plain_login and rule is not None and rule.method in CLEARTEXT:
+        return _without_tls(facts, "cleartext")
     if not asked:
-        return unknown(NO_PROBE)
+        return unknown(facts.not_asked)
     for answer in asked:
+        if answer.kind in ("cleartext", "md5") and not answer.encrypted and _may_choose_tls(facts):
+            return _without_tls(facts, answer.kind)
         if answer.kind == "cleartext" and not facts.socket:
             how = "over TLS" if answer.encrypted else "without TLS"
             found = f"the server asks for the password in clear, {how}"
@@ -88,6 +93,24 @@ def exchange(facts: Facts) -> Judgement:
     if kinds:
         return ok(f"the server asks for {reads(kinds[0])}")
     return not_applicable("the server asks for no password")
+
+
+def _may_choose_tls(facts: Facts) -> bool:
+    """Return whether the attempt without TLS is libpq's choice; a hostssl line is no help there."""
+    return not facts.socket and facts.client.sslmode in ("allow", "prefer")
+
+
+def _without_tls(facts: Facts, kind: str) -> Judgement:
+    clear = kind == "cleartext"
+    how = "password in clear" if clear else "md5 hash of the password"
+    return fail(
+        f"the server asks for the {how}, without TLS",
+        "sslmode: require",
+        where=f"{in_config(facts)}; or put a hostnossl line with reject for this client "
+        "above the one that admits it without TLS",
+        severity="critical" if clear else "high",
+        key=SSLMODE,
+    )
 
 
 def client_refuses(facts: Facts) -> Judgement:

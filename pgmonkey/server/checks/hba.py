@@ -10,7 +10,7 @@ import ipaddress
 from dataclasses import replace
 
 from pgmonkey.server.admission import judge
-from pgmonkey.server.checks.admission import HOST, NO_PROBE, SERVES, SSLMODE, USER, answers, reads
+from pgmonkey.server.checks.admission import HOST, SERVES, SSLMODE, USER, answers, reads
 from pgmonkey.server.checks.model import (
     NO_LOGIN,
     Check,
@@ -31,6 +31,7 @@ from pgmonkey.server.checks.words import (
 )
 from pgmonkey.server.evidence import READ_HBA, Unread
 from pgmonkey.server.hba import CLEARTEXT, Rule, RuleSet
+from pgmonkey.server.matching import Attempt
 
 CERT = "connection_settings.sslcert"
 
@@ -64,7 +65,7 @@ def strong_enough(facts: Facts) -> Judgement:
                 return unknown("the server asks for nothing: trust, cert or peer", READ_HBA)
             found = f"the server asks for {reads(answer.kind)}"
             return _judge_method(facts, method, answer.encrypted, found)
-    return unknown(NO_PROBE, READ_HBA)
+    return unknown(facts.not_asked, READ_HBA)
 
 
 def _judge_method(facts: Facts, method: str, encrypted: bool, found: str) -> Judgement:
@@ -125,7 +126,9 @@ def reachable(facts: Facts) -> Judgement:
     if facts.admission is None:
         return unknown("the client's address is not known")
     wanted = {rule.method for rule in facts.recommendation.exact}
-    for step in facts.admission.steps:
+    steps = [step for step in facts.admission.steps if _meant(step.verdict.attempt, facts)]
+    served = any(step.satisfaction.ok is not False for step in steps)
+    for step in steps:
         rule = step.verdict.rule
         if step.verdict.outcome == "indeterminate":
             return unknown("the line depends on names or networks that only the server knows")
@@ -136,10 +139,16 @@ def reachable(facts: Facts) -> Judgement:
         ):
             found = f"{rule.place}: {rule} would be met before a line added at the end"
             return rule_finding(facts, found)
-        if rule.method == "reject" and facts.admission.admitted is None:
+        if rule.method == "reject" and not served:
             found = f"{rule.place}: {rule} would be met before a line added at the end"
             return rule_finding(facts, found)
     return ok("no earlier line stands in its way")
+
+
+def _meant(attempt: Attempt, facts: Facts) -> bool:
+    """Return whether a recommended line is for *attempt*: a hostssl line is not without TLS."""
+    never = "hostnossl" if attempt.encryption == "tls" else "hostssl"
+    return any(rule.type != never for rule in facts.recommendation.exact)
 
 
 def no_plain_path(facts: Facts) -> Judgement:
@@ -163,7 +172,7 @@ def no_plain_path(facts: Facts) -> Judgement:
         return ok("without TLS the server refuses this role")
     if facts.auth_plain is None:
         return unknown(
-            NO_PROBE if facts.evidence is None else "the lines could not be read", READ_HBA
+            facts.not_asked if facts.evidence is None else "the lines could not be read", READ_HBA
         )
     if facts.auth_plain.kind in SERVES:
         found = f"without TLS, the server asks this role for {reads(facts.auth_plain.kind)}"

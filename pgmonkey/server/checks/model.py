@@ -121,6 +121,7 @@ class Facts:
         plain_login: Whether this session has no TLS although the server has it to offer.
         refuses_direct: Whether TLS is offered on request only, where that was tried.
         refusal: What is said in place of a verdict where nobody could log in.
+        probed: Whether the server might be asked anything beside the login.
     """
 
     settings: Settings
@@ -142,6 +143,7 @@ class Facts:
     plain_login: bool = False
     refuses_direct: bool | None = None
     refusal: str = ""
+    probed: bool = True
 
     @property
     def socket(self) -> bool:
@@ -160,6 +162,23 @@ class Facts:
     def major(self) -> int:
         """The server's major version; 0 where it is not known."""
         return self.session.major if self.session else 0
+
+    @property
+    def refused_by_file(self) -> bool:
+        """Whether this session was let in, and would not be by the file as it stands now."""
+        here = self.evidence is not None and not self.address_given and not self.proxied
+        return here and self.admission is not None and self.admission.admitted is None
+
+    @property
+    def not_asked(self) -> str:
+        """Why there is no answer of the server to the audit's own question."""
+        if not self.probed:
+            return "the server was not asked (--no-probe)"
+        if self.tls is not None and self.tls.offered is None:
+            return "the server did not answer the audit's question"
+        if self.tls is not None and not self.tls.offered:
+            return "the server takes no TLS"
+        return "the server was not asked: the login had used up the audit's connections"
 
     def setting(self, name: str) -> Setting | Unread | None:
         """Return a setting of the server, None where this version has none of the name."""

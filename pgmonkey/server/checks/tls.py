@@ -235,7 +235,7 @@ def binding(facts: Facts) -> Judgement:
     if facts.socket or facts.client.sslmode == "disable":
         return not_applicable("there is no TLS")
     if facts.auth_tls is None:
-        return unknown("the server was not asked (--no-probe)")
+        return unknown(facts.not_asked)
     if facts.auth_tls.kind != "sasl":
         return not_applicable("the server does not ask for SCRAM over TLS")
     if any(name.endswith("-PLUS") for name in facts.auth_tls.mechanisms):
