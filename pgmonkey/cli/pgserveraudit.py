@@ -96,7 +96,15 @@ def audit(
         facts = replace(facts, refusal=_refusal(failure, gathered))
     found = scrubbed(examine(facts, choice), out)
     code = _exit_code(found, failure, asked)
-    report = AuditReport(settings.name, code, found, facts.recommendation, _server(facts), failure)
+    report = AuditReport(
+        settings.name,
+        code,
+        found,
+        facts.recommendation,
+        _server(facts),
+        failure,
+        tuple(path for path in (asked.waivers, asked.baseline) if path is not None),
+    )
     out.result(render_audit(report, out.format, width=out.width()))
     for format, path in files:
         text = render_audit(report, format)

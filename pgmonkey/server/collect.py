@@ -27,6 +27,7 @@ from pgmonkey.server.evidence import (
     Tls,
     Unread,
     Usage,
+    Waiting,
 )
 from pgmonkey.server.hba import MASKED, RuleSet
 from pgmonkey.server.hba_view import from_rows
@@ -112,6 +113,7 @@ def collect(
         hba=reader.read(_hba, evidence.READ_HBA),
         ident=reader.read(_ident, evidence.READ_IDENT) if major >= 15 else Unread(BEFORE_15),
         files=reader.read(_files, evidence.READ_FILES),
+        waiting=reader.read(lambda r: _waiting(r, sorted(wanted)), evidence.READ_FILES),
         tls=reader.read(_tls),
         role=reader.read(_role),
         memberships=reader.read(_memberships),
@@ -224,6 +226,18 @@ def _files(reader: Reader) -> tuple[FileError, ...]:
         "WHERE error IS NOT NULL ORDER BY sourcefile, sourceline"
     )
     return tuple(FileError(*row) for row in rows)
+
+
+def _waiting(reader: Reader, names: list[str]) -> tuple[Waiting, ...]:
+    # Of the settings that the checks know alone, none of which is a secret.
+    rows = reader.ask(
+        "SELECT f.name, f.setting FROM pg_catalog.pg_file_settings f "
+        "JOIN pg_catalog.pg_settings s ON s.name OPERATOR(pg_catalog.=) f.name "
+        "WHERE s.pending_restart AND f.setting IS NOT NULL "
+        "AND f.name OPERATOR(pg_catalog.=) ANY (%s) ORDER BY f.seqno",
+        (names,),
+    )
+    return tuple(Waiting(*row) for row in rows)
 
 
 def _tls(reader: Reader) -> Tls:

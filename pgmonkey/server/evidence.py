@@ -107,6 +107,14 @@ class FileError:
 
 
 @dataclass(frozen=True)
+class Waiting:
+    """A value in a configuration file that only a restart brings; the last one wins."""
+
+    name: str
+    value: str
+
+
+@dataclass(frozen=True)
 class Tls:
     """The server's end of the audit's own connection; all None without TLS."""
 
@@ -195,6 +203,7 @@ class Evidence:
     hba: RuleSet | Unread = Unread("not read")
     ident: tuple[IdentRow, ...] | Unread = Unread("not read")
     files: tuple[FileError, ...] | Unread = Unread("not read")
+    waiting: tuple[Waiting, ...] | Unread = Unread("not read")
     tls: Tls | Unread = Unread("not read")
     role: Role | Unread = Unread("not read")
     memberships: frozenset[str] | Unread = Unread("not read")

@@ -18,8 +18,10 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from pgmonkey.cli.render.audit import AuditReport, render_audit
 from pgmonkey.config.load import load_text
-from pgmonkey.server.audit import Choice, examine
+from pgmonkey.server import waivers
+from pgmonkey.server.audit import Audit, Choice, examine
 from pgmonkey.server.checks import CHECKS
 from pgmonkey.server.evidence import Tls
 from pgmonkey.server.fleet import Fleet
@@ -699,3 +701,32 @@ def test_remedy_of_a_wrong_name_is_a_new_certificate_first_and_a_wrong_pair_need
     missing = result_of(bench.config, "PGM-TLS-012")
     assert "/nowhere/nope.crt" in missing.found
     assert missing.key == "connection_settings.sslcert"
+
+
+def test_pending_max_connections_is_judged_by_what_a_restart_would_bring(bench: Bench):
+    bench.configure("pool_settings", max_size=20)
+    bench.settings(max_connections="15")
+    short = result_of(bench.config, "PGM-CFG-001")
+    assert "-> 15)" in short.found
+    assert short.severity == "high"
+    assert short.remedy is not None
+    assert short.remedy.lines[0] == "ALTER SYSTEM SET max_connections = '24';"
+    bench.settings(max_connections="300")
+    plenty = result_of(bench.config, "PGM-CFG-001")
+    assert "-> 300)" in plenty.found
+    assert plenty.severity == "medium"
+
+
+def test_text_says_how_many_findings_were_accepted_and_by_which_file(bench: Bench):
+    found = audit_of(bench.config, bench.wanted)
+    accepted = replace(found, results=tuple(waivers.known_before(found.results, _known(found))))
+    advice = facts_of(bench.config).facts.recommendation
+    report = AuditReport("config.yaml", 0, accepted, advice, accepted_by=("known.json",))
+    for format in ("table", "markdown"):
+        text = render_audit(report, format)
+        assert "accepted by known.json" in text.replace("\\", "")
+    assert report.accepted.startswith(f"{len(found.findings)} finding")
+
+
+def _known(found: Audit) -> frozenset[str]:
+    return waivers.parse_baseline(waivers.baseline_of(found), "known.json")

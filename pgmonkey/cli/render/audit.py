@@ -27,6 +27,7 @@ class AuditReport:
 
     Attributes:
         config: The configuration, as the user named it.
+        accepted_by: The files of waivers and baselines that were given.
         error: Why nobody could log in; the audit then has what can be told from outside.
     """
 
@@ -36,6 +37,16 @@ class AuditReport:
     recommendation: Recommendation
     server: Server | None = None
     error: Failure | None = None
+    accepted_by: tuple[str, ...] = ()
+
+    @property
+    def accepted(self) -> str:
+        """How many findings the user's files accept; "" where there are none such files."""
+        if not self.accepted_by:
+            return ""
+        number = self.audit.count("WAIVED")
+        noun = "finding" if number == 1 else "findings"
+        return f"{number or 'no'} {noun} accepted by {' and '.join(self.accepted_by)}"
 
 
 def render_audit(report: AuditReport, format: str, *, width: int | None = None) -> str:

@@ -43,6 +43,7 @@ def to_table(report: AuditReport, width: int | None = None) -> str:
             grid(RULES[1:], [r.cells for r in report.recommendation.exact], width),
         ]
     parts += ["3) Findings:\n", _findings(audit)]
+    parts += [f"   {report.accepted}\n"] if report.accepted else []
     parts += ["4) Coverage:\n", "".join(f"   {line}\n" for line in coverage(audit))]
     return "\n".join(parts)
 
@@ -120,6 +121,7 @@ def to_markdown(report: AuditReport) -> str:
         lines.append("none")
     for result in audit.findings:
         lines += _markdown(result)
+    lines += ["", _cell(report.accepted)] if report.accepted else []
     lines += ["", "### Coverage", "", *(f"- {_cell(line)}" for line in coverage(audit)), ""]
     return "\n".join(lines)
 

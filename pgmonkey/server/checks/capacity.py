@@ -74,11 +74,11 @@ def minimum(facts: Facts) -> Judgement:
     if current >= int(advice.value):
         return ok(f"max_connections is {current}")
     found = f"max_connections is {current}, and {advice.value} is recommended"
-    finding = parameter_finding(facts, found, "max_connections", _enough(facts))
+    finding = parameter_finding(facts, found, "max_connections", enough(facts))
     return _for(facts, finding)
 
 
-def _enough(facts: Facts) -> str:
+def enough(facts: Facts) -> str:
     """Return the max_connections that satisfies the table's minimum and every slot's use."""
     advice = next(a for a in facts.recommendation.settings if a.name == "max_connections")
     return str(max(int(advice.value), facts.recommendation.accurate))
@@ -102,7 +102,7 @@ def demand_fits(facts: Facts) -> Judgement:
     found = (
         f"{count(facts.recommendation.demand, 'connection')} wanted at most, and {usable} to be had"
     )
-    return _for(facts, parameter_finding(facts, found, "max_connections", _enough(facts)))
+    return _for(facts, parameter_finding(facts, found, "max_connections", enough(facts)))
 
 
 def room_now(facts: Facts) -> Judgement:

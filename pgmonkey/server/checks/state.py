@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pgmonkey.server.checks.admission import HOST
-from pgmonkey.server.checks.capacity import POOL
+from pgmonkey.server.checks.capacity import POOL, enough
 from pgmonkey.server.checks.model import NO_LOGIN, Check, Facts, Judgement, fail, ok, unknown
-from pgmonkey.server.checks.words import IN_PSQL, RELOAD
+from pgmonkey.server.checks.words import IN_PSQL, RELOAD, parameter_finding
 from pgmonkey.server.evidence import Unread
 
 
@@ -17,11 +17,27 @@ def nothing_pending(facts: Facts) -> Judgement:
     waiting = sorted(setting.name for setting in settings.values() if setting.pending)
     if not waiting:
         return ok("no setting waits for a restart")
+    coming = _coming(facts)
+    shown = [
+        f"{name} ({settings[name].value} -> {coming[name]})" if name in coming else name
+        for name in waiting
+    ]
+    found = f"waiting for a restart: {', '.join(shown)}"
+    after = coming.get("max_connections", "")
+    if after.isdigit() and int(after) < int(enough(facts)) and not facts.proxied:
+        found += f"; {after} connections are too few for this client, do not restart with that"
+        return parameter_finding(facts, found, "max_connections", enough(facts), "high")
     return fail(
-        f"waiting for a restart: {', '.join(waiting)}",
+        found,
         "pg_ctl restart",
         where="on the server, when sessions may end",
     )
+
+
+def _coming(facts: Facts) -> dict[str, str]:
+    """Return the values that a restart brings, where the role may see them."""
+    waiting = facts.evidence.waiting if facts.evidence else ()
+    return {} if isinstance(waiting, Unread) else {each.name: each.value for each in waiting}
 
 
 def files_apply(facts: Facts) -> Judgement:
@@ -71,7 +87,7 @@ STATE = (
         "medium",
         POOL,
         "What the files say and what is in force differ until somebody restarts the server.",
-        "pending_restart in pg_settings",
+        "pending_restart in pg_settings; the new values in pg_file_settings",
         "Restart when sessions may end.",
         nothing_pending,
     ),
