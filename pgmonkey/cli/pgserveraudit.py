@@ -93,7 +93,11 @@ def audit(
     failure = _failure(settings, gathered, out)
     facts = gathered.facts
     if failure is not None:
-        facts = replace(facts, refusal=_refusal(failure, gathered))
+        facts = replace(
+            facts,
+            refusal=_refusal(failure, gathered),
+            login_state=_state(settings, gathered, asked.timeout),
+        )
     found = scrubbed(examine(facts, choice), out)
     code = _exit_code(found, failure, asked)
     report = AuditReport(
@@ -235,6 +239,23 @@ def _refusal(failure: Failure, gathered: Gathered) -> str:
     """Return what stands in place of a verdict where nobody could log in."""
     word = "REFUSED" if gathered.answered else "NOT REACHED"
     return f"{word}: {failure.message}"
+
+
+def _state(settings: Settings, gathered: Gathered, timeout: float | None) -> str:
+    """Return the SQLSTATE of a login that was refused once its rule was met, "" for others.
+
+    libpq tells it in its trace alone, so this takes one login more. A wrong password is not
+    sent twice, since servers may count that.
+    """
+    from pgmonkey.connections.probe import probe
+    from pgmonkey.server.checks.admission import SERVES
+
+    facts, said = gathered.facts, str(gathered.error)
+    met = any(a is not None and a.kind in SERVES for a in (facts.auth_tls, facts.auth_plain))
+    if not met or "password" in said:
+        return ""
+    ladder = probe(settings, timeout or LOGIN_TIMEOUT)
+    return ladder.error.sqlstate if ladder.error is not None else ""
 
 
 def _exit_code(found: Audit, failure: Failure | None, asked: Asked) -> int:

@@ -26,6 +26,7 @@ class Diagnosis:
     code: str
     message: str
     hint: str
+    sqlstate: str = ""
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,8 @@ def classify(
     reasons = attempts_in(message)
     best = most_telling(message, failed_step, sqlstates)
     reason = reasons[best]
-    code = _code(reason, failed_step, sqlstates[best] if len(sqlstates) == len(reasons) else None)
+    state = sqlstates[best] if len(sqlstates) == len(reasons) else ""
+    code = _code(reason, failed_step, state or None)
     if code == "PGM201":
         found = refusal(reason.removeprefix("connection failed: "), settings)
         return Diagnosis(code, settings.scrub(found.message), settings.scrub(found.hint))
@@ -160,7 +162,7 @@ def classify(
         words = words[0].lower() + words[1:]
     text = words if code == "PGM305" else f"{words} at {place}"
     hint = _hint(code, reason, settings)
-    return Diagnosis(code, settings.scrub(text), settings.scrub(hint))
+    return Diagnosis(code, settings.scrub(text), settings.scrub(hint), state)
 
 
 def _code(reason: str, failed_step: str | None, sqlstate: str | None) -> str:

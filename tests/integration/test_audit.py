@@ -379,6 +379,48 @@ def test_refusal_on_a_socket_is_no_silence(
     assert refused["remedy"]["lines"][0].startswith("local ")
 
 
+@pytest.mark.parametrize(
+    ("spoil", "undo", "remedy"),
+    [
+        ("ALTER ROLE app NOLOGIN", "ALTER ROLE app LOGIN", 'ALTER ROLE "app" LOGIN;'),
+        (
+            "REVOKE CONNECT ON DATABASE {db} FROM app, PUBLIC",
+            "SELECT 1",
+            'GRANT CONNECT ON DATABASE "{db}" TO "app";',
+        ),
+        (
+            "ALTER ROLE app CONNECTION LIMIT 0",
+            "ALTER ROLE app CONNECTION LIMIT -1",
+            'ALTER ROLE "app" CONNECTION LIMIT -1;',
+        ),
+        ("SELECT 1", "SELECT 1", 'CREATE DATABASE "nowhere" OWNER "app";'),
+    ],
+)
+def test_refusal_after_the_rules_names_what_to_grant(
+    spoil: str,
+    undo: str,
+    remedy: str,
+    config_dict: dict[str, Any],
+    server: PgServer,
+    tmp_path: Path,
+):
+    name = "connect_refused"
+    with server.admin() as conn:
+        conn.execute("CREATE DATABASE connect_refused")
+    config_dict["connection_settings"]["dbname"] = "nowhere" if "nowhere" in remedy else name
+    try:
+        with ran(server, "postgres", spoil.format(db=name), undo=undo):
+            found = verdict(write(tmp_path, config_dict))
+    finally:
+        with server.admin() as conn:
+            conn.execute("DROP DATABASE connect_refused WITH (FORCE)")
+    assert found["exit_code"] == 3
+    assert found["verdict"].startswith("REFUSED: ")
+    refused = said(found, "PGM-ADM-005")
+    assert (refused["status"], refused["severity"]) == ("MISMATCH", "critical")
+    assert refused["remedy"]["lines"][0] == remedy.format(db=name)
+
+
 def test_refusal_without_tls_is_no_silence(
     config_dict: dict[str, Any], server: PgServer, tmp_path: Path
 ):

@@ -232,7 +232,7 @@ def right_address(facts: Facts) -> Judgement:
 def may_log_in(facts: Facts) -> Answer:
     """Good: LOGIN, valid, CONNECT. Bad: the role's password has expired."""
     if facts.evidence is None:
-        return unknown(NO_LOGIN)
+        return _after_the_rules(facts)
     role, database = facts.evidence.role, facts.evidence.database
     if isinstance(role, Unread):
         return unknown(role)
@@ -255,6 +255,24 @@ def may_log_in(facts: Facts) -> Answer:
         lines = (f"GRANT CONNECT ON DATABASE {base} TO {name};",)
         return fail(f"role {role.name} lacks CONNECT on {database.name}", *lines, where=IN_PSQL)
     return ok(f"{role.name} may connect to {database.name}")
+
+
+def _after_the_rules(facts: Facts) -> Judgement:
+    """Return what a login was refused for that the rules had let through, by its SQLSTATE."""
+    role, base = identifier(facts.client.user), identifier(facts.client.dbname)
+    lines = {
+        "28000": (f"ALTER ROLE {role} LOGIN;",),
+        "42501": (f"GRANT CONNECT ON DATABASE {base} TO {role};",),
+        "3D000": (f"CREATE DATABASE {base} OWNER {role};",),
+        # The words tell which of the two limits it is; no code does.
+        "53300": (
+            f"ALTER ROLE {role} CONNECTION LIMIT -1;",
+            f"ALTER DATABASE {base} CONNECTION LIMIT -1;",
+        ),
+    }.get(facts.login_state)
+    if lines is None:
+        return unknown(NO_LOGIN)
+    return fail(facts.refusal.removeprefix("REFUSED: "), *lines, where=IN_PSQL)
 
 
 def no_downgrade(facts: Facts) -> Judgement:

@@ -121,6 +121,7 @@ class Facts:
         plain_login: Whether this session has no TLS although the server has it to offer.
         refuses_direct: Whether TLS is offered on request only, where that was tried.
         refusal: What is said in place of a verdict where nobody could log in.
+        login_state: The SQLSTATE of a login that the server refused after its rules were met.
         probed: Whether the server might be asked anything beside the login.
     """
 
@@ -144,6 +145,7 @@ class Facts:
     refuses_direct: bool | None = None
     refusal: str = ""
     probed: bool = True
+    login_state: str = ""
 
     @property
     def socket(self) -> bool:
