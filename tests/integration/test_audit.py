@@ -452,7 +452,7 @@ def test_plain_attempt_is_not_answered_with_a_line_for_tls(
         assert said(found, "PGM-HBA-003")["status"] == "OK"
         travels = said(found, "PGM-AUT-003")
         assert (travels["status"], travels["severity"]) == ("MISMATCH", "critical")
-        assert travels["remedy"]["lines"] == ["sslmode: require"]
+        assert travels["remedy"]["lines"] == ["connection_settings:", "  sslmode: require"]
         assert "hostssl" not in json.dumps(travels)
         with server.hba(rules[1:]):
             found = verdict(write(tmp_path, config_dict))
