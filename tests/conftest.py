@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -89,9 +90,14 @@ def _choice(config: pytest.Config) -> Choice:
 
 
 def _start(
-    config: pytest.Config, certs: CertKit, *, tls: bool, fixed_port: bool = False
+    config: pytest.Config,
+    certs: CertKit,
+    *,
+    tls: bool,
+    fixed_port: bool = False,
+    choice: Choice | None = None,
 ) -> Iterator[PgServer]:
-    choice = _choice(config)
+    choice = choice or _choice(config)
     if choice.provider is None:
         refuse = pytest.fail if config.stash[WISH].required else pytest.skip
         refuse("no PostgreSQL server: " + "; ".join(choice.reasons))
@@ -125,6 +131,18 @@ def plain_server(pytestconfig: pytest.Config, certs: CertKit) -> Iterator[PgServ
 def mortal_server(pytestconfig: pytest.Config, certs: CertKit) -> Iterator[PgServer]:
     """A server without TLS that a test may halt, and resumes."""
     yield from _start(pytestconfig, certs, tls=False, fixed_port=True)
+
+
+@pytest.fixture(scope="session")
+def primary(pytestconfig: pytest.Config, certs: CertKit) -> Iterator[PgServer]:
+    """One with a standby at its side: of binaries, since a container cannot give a second one."""
+    own = _choice(pytestconfig)
+    wish = pytestconfig.stash[WISH]
+    if own.provider is not None and own.provider.name != "docker":
+        yield from _start(pytestconfig, certs, tls=False, fixed_port=True)
+        return
+    choice = choose(replace(wish, providers=("local", "wheel"), major=None))
+    yield from _start(pytestconfig, certs, tls=False, fixed_port=True, choice=choice)
 
 
 @pytest.fixture(scope="session")

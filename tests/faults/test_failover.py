@@ -10,28 +10,21 @@ from pgmonkey import PGConnectionManager
 from support import faults
 from support.ledger import Ours
 from support.server import PgServer
-from support.setup import Unavailable
 
 
 @pytest.fixture
-def standby(mortal_server: PgServer) -> Iterator[PgServer]:
-    """A streaming standby which every commit of ``mortal_server`` waits for."""
-    try:
-        with (
-            mortal_server.standby() as standby,
-            mortal_server.settings(synchronous_standby_names="*"),
-        ):
-            yield standby
-    except Unavailable as e:
-        pytest.skip(str(e))
+def standby(primary: PgServer) -> Iterator[PgServer]:
+    """A streaming standby which every commit of ``primary`` waits for."""
+    with primary.standby() as standby, primary.settings(synchronous_standby_names="*"):
+        yield standby
 
 
-def test_failover_to_the_promoted_standby_loses_no_acknowledged_commit(mortal_server, standby):
+def test_failover_to_the_promoted_standby_loses_no_acknowledged_commit(primary, standby):
     """R3. The time until the first commit, 0.8 s after promotion, is judged by the benchmark."""
     try:
-        outage = faults.failover(mortal_server, standby, Ours)
+        outage = faults.failover(primary, standby, Ours)
     finally:
-        mortal_server.resume()
+        primary.resume()
     assert (outage.lost, outage.surprises) == (0, [])
     assert outage.sessions <= 8
 
@@ -40,12 +33,10 @@ def test_failover_to_the_promoted_standby_loses_no_acknowledged_commit(mortal_se
     ("wanted", "recovering"),
     [("primary", False), ("standby", True), ("read-only", True), ("prefer-standby", True)],
 )
-def test_several_hosts_are_tried_for_the_one_that_is_wanted(
-    mortal_server, standby, wanted, recovering
-):
-    args = mortal_server.dsn_args(
+def test_several_hosts_are_tried_for_the_one_that_is_wanted(primary, standby, wanted, recovering):
+    args = primary.dsn_args(
         host="127.0.0.1,127.0.0.1",
-        port=f"{mortal_server.port},{standby.port}",
+        port=f"{primary.port},{standby.port}",
         target_session_attrs=wanted,
     )
     manager = PGConnectionManager()
