@@ -457,7 +457,7 @@ def test_plain_attempt_is_not_answered_with_a_line_for_tls(
         with server.hba(rules[1:]):
             found = verdict(write(tmp_path, config_dict))
     travels = said(found, "PGM-AUT-003")
-    assert travels["remedy"]["lines"] == ["sslmode: require"]
+    assert travels["remedy"]["lines"] == ["connection_settings:", "  sslmode: require"]
     assert "hostnossl line with reject" in travels["remedy"]["where"]
     assert said(found, "PGM-HBA-003")["status"] == "MISMATCH"
 
