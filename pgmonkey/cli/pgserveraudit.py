@@ -244,15 +244,17 @@ def _refusal(failure: Failure, gathered: Gathered) -> str:
 def _state(settings: Settings, gathered: Gathered, timeout: float | None) -> str:
     """Return the SQLSTATE of a login that was refused once its rule was met, "" for others.
 
-    libpq tells it in its trace alone, so this takes one login more. A wrong password is not
-    sent twice, since servers may count that.
+    libpq tells it in its trace alone, so this takes one login more, which is left only where
+    libpq had no second one of its own. A wrong password is not sent twice, since servers may
+    count that.
     """
     from pgmonkey.connections.probe import probe
     from pgmonkey.server.checks.admission import SERVES
 
     facts, said = gathered.facts, str(gathered.error)
     met = any(a is not None and a.kind in SERVES for a in (facts.auth_tls, facts.auth_plain))
-    if not met or "password" in said:
+    falls_back = not facts.endpoint.socket and facts.client.sslmode in ("allow", "prefer")
+    if not met or falls_back or "password" in said:
         return ""
     ladder = probe(settings, timeout or LOGIN_TIMEOUT)
     return ladder.error.sqlstate if ladder.error is not None else ""

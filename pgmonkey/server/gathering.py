@@ -153,9 +153,10 @@ def _without_login(
 ) -> Gathered:
     """Return what can be told from outside: the client's own files, and two questions."""
     endpoint = client.endpoints[0]
-    # libpq has used two connections itself where it falls back, so that one is left.
+    # Three connections at most: the login's own (two where libpq falls back), one question,
+    # and one that may be needed to learn why the server refused.
     direct = client.sslnegotiation == "direct"
-    spare = endpoint.socket or (client.sslmode not in ("allow", "prefer") and not direct)
+    spare = endpoint.socket or client.sslmode == "disable"
     tls, auth_tls, auth_plain = _probe(client, endpoint, wanted, spare)
     refuses_direct: bool | None = None
     if direct and tls is not None and not tls.chain:
