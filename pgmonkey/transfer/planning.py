@@ -74,6 +74,8 @@ def make_plan(
     lowercase = lowercase is not False
     names = field_names(head, request, target, file)
     found, notes = columns(names, head, request, chosen, target, lowercase, file)
+    if head.apostrophes:
+        notes.append("""values in single quotes keep them; if those are quotes, say --quote "'\"""")
     key = _key(request, target, found)
     shape = None
     if target is None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import codecs
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 
@@ -69,6 +70,8 @@ class Head:
             part looked at.
         types: Inferred for each field of a record; None where no value was seen.
         header_given: Whether the user said that there is a header.
+        apostrophes: Whether every line of data has values in single quotes, which are taken
+            for a part of them.
     """
 
     dialect: Dialect
@@ -76,6 +79,7 @@ class Head:
     first: Record | None
     types: tuple[str | None, ...]
     header_given: bool = False
+    apostrophes: bool = False
 
     @property
     def doubtful(self) -> str | None:
@@ -132,10 +136,9 @@ def sniff(data: bytes, given: Given, file: str, *, complete: bool) -> Head:
     if delimiter is None and given.skip_lines is None and (sep := _SEP_LINE.match(text)):
         skip, delimiter = 1, sep[1]
     text = _after_lines(text, skip)
-    quote = given.quote or _quote(text)
+    wrapped = given.quote is None and _wrapped(text)
+    quote, delimiter = _quote_and_delimiter(text, given, delimiter, wrapped, complete)
     escape = given.escape or quote
-    if delimiter is None:
-        delimiter = _delimiter(text, quote, escape, complete)
     dialect = Dialect(
         encoding=encoding,
         delimiter=delimiter,
@@ -163,7 +166,8 @@ def sniff(data: bytes, given: Given, file: str, *, complete: bool) -> Head:
     width = len(names) if names else len(first.raw) if first else 0
     values = (record.values for record in chain([first] if first else [], records))
     types = infer(values, width, null=given.null)
-    return Head(dialect, names, first, tuple(types), given.header is True)
+    apostrophes = wrapped and quote != "'"
+    return Head(dialect, names, first, tuple(types), given.header is True, apostrophes)
 
 
 def check(dialect: Dialect) -> None:
@@ -271,27 +275,47 @@ def _after_lines(text: str, number: int) -> str:
     return text
 
 
-def _quote(text: str) -> str:
-    """Return the quote: a single one only where every line has fields wrapped in it."""
+def _wrapped(text: str) -> bool:
+    """Tell whether no field is in double quotes, and each line of data has one in single ones."""
     some = text[:_SOME]
-    if '"' in some or "'" not in some:
-        return '"'
+    if '"' in some:
+        return False
     wrapped = re.compile(r"(?:\A|[,;\t|])'(?:[^']|'')*'(?=[,;\t|]|\Z)")
-    lines = some.splitlines()[:50]
-    return "'" if all(wrapped.search(line) for line in lines[1:] or lines) else '"'
+    lines = some.splitlines()[1:50]
+    return bool(lines) and all(wrapped.search(line) for line in lines)
 
 
-def _delimiter(text: str, quote: str, escape: str, complete: bool) -> str:
+def _quote_and_delimiter(
+    text: str, given: Given, delimiter: str | None, wrapped: bool, complete: bool
+) -> tuple[str, str]:
+    """Return the quote and the delimiter.
+
+    Single quotes are quotes where more records have as many fields as the first by them:
+    'x' may be a value of three characters, and COPY and others write it as it is.
+    """
+    quotes = (given.quote,) if given.quote else ('"', "'") if wrapped else ('"',)
+    delimiters = (delimiter,) if delimiter else DELIMITERS
+    found = [(quote, *_fit(text, quote, given.escape, delimiters, complete)) for quote in quotes]
+    quote, _, choice = max(found, key=lambda each: each[1])
+    return quote, choice
+
+
+def _fit(
+    text: str, quote: str, escape: str | None, delimiters: Sequence[str], complete: bool
+) -> tuple[float, str]:
     """Return the delimiter by which most records have as many fields as the first one.
 
     A file in which none makes two fields of the first record has one column.
+
+    Returns:
+        The share of the records that have, and the delimiter.
     """
     complete = complete and len(text) <= _SOME
-    best, choice = (0.0, 1), DELIMITERS[0]
-    for delimiter in DELIMITERS:
+    best, choice = (0.0, 1), delimiters[0]
+    for delimiter in delimiters:
         if delimiter == quote:
             continue
-        records = Cutter(delimiter, quote, escape).records(text[:_SOME], complete=complete)
+        records = Cutter(delimiter, quote, escape or quote).records(text[:_SOME], complete=complete)
         some = islice(records, _SOME_RECORDS)
         widths = [len(record.raw) for record in some if record.raw != ("",)]
         if not widths or widths[0] == 1:
@@ -299,4 +323,4 @@ def _delimiter(text: str, quote: str, escape: str, complete: bool) -> str:
         score = (sum(width == widths[0] for width in widths) / len(widths), widths[0])
         if score > best:
             best, choice = score, delimiter
-    return choice
+    return best[0], choice

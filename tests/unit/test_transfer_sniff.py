@@ -67,10 +67,23 @@ def test_delimiter_is_the_one_by_which_records_agree(text, delimiter, names):
     assert (head.dialect.delimiter, head.names) == (delimiter, names)
 
 
-def test_single_quotes_are_quotes_only_where_every_line_is_wrapped_in_them():
-    assert look(b"a,b\n'x,y','1'\n'z','2'\n").dialect.quote == "'"
-    assert look(b"a,b\n'tis,1\nx,2\n").dialect.quote == '"'
-    assert look(b"a,b\n'x',\"1\"\n").dialect.quote == '"'
+@pytest.mark.parametrize(
+    ("text", "quote", "apostrophes"),
+    [
+        ("a,b\n'x,y','1'\n'z','2'\n", "'", False),
+        ("a;b\n1;'x;y'\n2;'z'\n", "'", False),
+        ("a,b\n'x','1'\n'z','2'\n", '"', True),
+        ("a,b\n'tis,1\nx,2\n", '"', False),
+        ("a,b\n'x',\"1\"\n", '"', False),
+        ("a,b\n'x,y',1\n", "'", False),
+        ("''\n", '"', False),
+        ("''\n''\n", '"', True),
+    ],
+)
+def test_single_quotes_are_quotes_only_where_records_agree_by_them_alone(text, quote, apostrophes):
+    """A table may hold such values, and COPY writes them as they are."""
+    head = look(text.encode())
+    assert (head.dialect.quote, head.apostrophes) == (quote, apostrophes)
 
 
 def test_what_is_said_is_not_looked_for():
