@@ -79,7 +79,9 @@ ENDINGS = {
                     "SELECT FROM pg_stat_activity WHERE pid = ANY(%s)", [[p[0] for p in pids]]
                 ).rowcount:
                     other.commit()  # within a transaction the view stays the same
-            await ask(pool)""",
+            # A proxy in between may bring the news later than the view.
+            with contextlib.suppress(psycopg.OperationalError):
+                await ask(pool)""",
     "somebody who waits gives up": """
             async with pool:
                 waiting = asyncio.create_task(pool.__aenter__())
@@ -93,7 +95,7 @@ def test_asyncio_run_returns_whatever_the_pool_is_doing_when_the_loop_ends(confi
     """A cancellation that meets the end of a timed wait must not be lost, as it once was."""
     done = run(
         f"""
-        import asyncio
+        import asyncio, contextlib, psycopg
         from pgmonkey import PGConnectionManager
 
         manager = PGConnectionManager()
@@ -113,7 +115,7 @@ def test_asyncio_run_returns_whatever_the_pool_is_doing_when_the_loop_ends(confi
         """,
         config,
     )
-    assert (done.stdout, done.returncode) == ("40\n", 0)
+    assert (done.stdout, done.returncode) == ("40\n", 0), done.stderr
 
 
 @pytest.mark.parametrize("fresh", [True, False], ids=["a manager each", "one manager"])
@@ -226,6 +228,7 @@ def test_opening_and_clearing_leaves_no_thread_and_no_descriptor(config_dict):
     threads, descriptors = me.num_threads(), me.num_fds()
     for _ in range(10):
         once()
-    # Fewer is possible: what earlier tests left behind may end meanwhile.
-    assert me.num_threads() <= threads
+    # Fewer is possible: what earlier tests left behind may end meanwhile. A thread that was
+    # joined is the system's for a moment longer.
+    until(lambda: me.num_threads() <= threads)
     assert me.num_fds() <= descriptors
