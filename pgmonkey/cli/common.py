@@ -11,9 +11,9 @@ import os
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TextIO
 
-from pgmonkey.cli.exits import NO_CONNECTION, USAGE
+from pgmonkey.cli.exits import NO_CONNECTION, REFUSED, USAGE
 from pgmonkey.cli.failures import CommandError, Failure
 from pgmonkey.cli.output import Output
 
@@ -107,7 +107,19 @@ def nothing_given() -> Failure:
 def read_stdin(out: Output) -> bytes:
     """Return the configuration that stands on standard input."""
     out.detail("reading the configuration from standard input")
-    return sys.stdin.buffer.read()
+    return standard_input().buffer.read()
+
+
+def standard_input() -> TextIO:
+    """Return standard input.
+
+    Raises:
+        CommandError: It was closed by whoever started us.
+    """
+    if sys.stdin is None:
+        problem = "standard input is closed; nothing can be read from it"
+        raise CommandError(Failure("PGM403", problem, exit_code=REFUSED))
+    return sys.stdin
 
 
 def ask_password(settings: Settings) -> Settings:

@@ -7,6 +7,7 @@ nothing. ``main`` is the only place that catches whatever comes.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ def main(argv: list[str] | None = None) -> int:
     Args:
         argv: The words after ``pgmonkey``; by default those of this process.
     """
+    _fill_closed_streams()
     words = list(sys.argv[1:] if argv is None else argv)
     run = _Run(words)
     try:
@@ -166,6 +168,19 @@ def _print_short(text: str) -> int:
 def _asks_for_json(words: list[str]) -> bool:
     after = words[words.index("--format") + 1 :] if "--format" in words else []
     return "--json" in words or "--format=json" in words or after[:1] == ["json"]
+
+
+def _fill_closed_streams() -> None:
+    """Open nothing where a standard stream was closed (``pgmonkey ... >&-``).
+
+    The system gives the lowest free number to whatever is opened next: a connection to a
+    server would be standard output, for this process and for those it starts.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
 
 
 @contextmanager

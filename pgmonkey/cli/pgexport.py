@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pgmonkey.cli.common import STDIN, Source, load
+from pgmonkey.cli.common import STDIN, Source, load, standard_input
 from pgmonkey.cli.exits import OK, REFUSED
 from pgmonkey.cli.failures import CommandError, Failure
 from pgmonkey.cli.output import Output
@@ -174,7 +173,7 @@ def read_query(name: str, source: Source) -> str:
         return read_sql(Path(name).expanduser())
     if source.path == STDIN:
         raise CommandError(Failure("PGM102", "-c - and --query @- both want standard input"))
-    return sys.stdin.read()
+    return standard_input().read()
 
 
 def show_progress(out: Output, progress: ExportProgress) -> None:

@@ -55,6 +55,7 @@ def import_files(
     from pgmonkey.transfer.importing import execute, locate, look, prepare
     from pgmonkey.transfer.settingsfile import Chosen
     from pgmonkey.transfer.source import open_source
+    from pgmonkey.transfer.wire import in_utf8
 
     request = request_of(Chosen(), **asked)
     paths = files(import_file)
@@ -71,6 +72,7 @@ def import_files(
         if asked["encoding"] is None:
             warn_of_utf8(sources[0], chosen, out)
         conn = stack.enter_context(contextlib.closing(connect(settings, timeout)))
+        stack.enter_context(in_utf8(conn))
         server = server_of(conn)
         table, target = locate(conn, request)
         known = chosen.path

@@ -34,6 +34,7 @@ from pgmonkey.transfer.selection import (
     pick,
     why_one,
 )
+from pgmonkey.transfer.wire import in_utf8, opens_utf8
 
 
 @dataclass(frozen=True)
@@ -124,42 +125,44 @@ def export_csv(
     if to_stdout and (split_rows or manifest):
         raise RequestError("standard output has no place for several files or a manifest")
     idle = conn.info.transaction_status == pq.TransactionStatus.IDLE
+    connect = opens_utf8(connect)
     try:
-        with conn.transaction():
-            relation = find_relation(conn, table) if table is not None else None
-            check_encoding(conn, encoding)
-        selection = Selection(
-            relation,
-            query or "",
-            pick(tuple(columns), relation) if relation else (),
-            where,
-            order_by,
-            limit,
-        )
-        if force_quote and tuple(force_quote) != ("*",):
-            names = tuple(force_quote)
-            force_quote = pick(names, relation) if relation else tuple(map(fold, names))
-        form = Form(delimiter, quote, null, header, encoding, tuple(force_quote))
-        if file is None:
-            assert relation is not None
-            file = default_name(relation.table, compression)
-        packing = packing_of(os.fspath(file)) if compression == "auto" else None
-        if compression not in ("auto", "none"):
-            packing = compression  # type: ignore[assignment]  # mypy does not narrow by `not in`
-        check_installed(packing)
-        why = None
-        if jobs > 1:
-            why = _why_one(selection, conn, idle, connect, to_stdout, split_rows)
-            jobs = 1 if why else jobs
-        delivery = Delivery(
-            conn, selection, form, os.fspath(file), packing, manifest, overwrite, on_progress
-        )
-        if split_rows:
-            files = delivery.split(split_rows, idle)
-        elif jobs > 1 and connect is not None:
-            files = delivery.parallel(jobs, connect)
-        else:
-            files = delivery.single(idle)
+        with in_utf8(conn):
+            with conn.transaction():
+                relation = find_relation(conn, table) if table is not None else None
+                check_encoding(conn, encoding)
+            selection = Selection(
+                relation,
+                query or "",
+                pick(tuple(columns), relation) if relation else (),
+                where,
+                order_by,
+                limit,
+            )
+            if force_quote and tuple(force_quote) != ("*",):
+                names = tuple(force_quote)
+                force_quote = pick(names, relation) if relation else tuple(map(fold, names))
+            form = Form(delimiter, quote, null, header, encoding, tuple(force_quote))
+            if file is None:
+                assert relation is not None
+                file = default_name(relation.table, compression)
+            packing = packing_of(os.fspath(file)) if compression == "auto" else None
+            if compression not in ("auto", "none"):
+                packing = compression  # type: ignore[assignment]  # mypy does not narrow by `not in`
+            check_installed(packing)
+            why = None
+            if jobs > 1:
+                why = _why_one(selection, conn, idle, connect, to_stdout, split_rows)
+                jobs = 1 if why else jobs
+            delivery = Delivery(
+                conn, selection, form, os.fspath(file), packing, manifest, overwrite, on_progress
+            )
+            if split_rows:
+                files = delivery.split(split_rows, idle)
+            elif jobs > 1 and connect is not None:
+                files = delivery.parallel(jobs, connect)
+            else:
+                files = delivery.single(idle)
     except psycopg.OperationalError as error:
         if error.sqlstate is None:  # libpq's own: nobody is there any more
             raise TransferError(

@@ -26,6 +26,7 @@ from pgmonkey.transfer.request import Create, Request, limit
 from pgmonkey.transfer.settingsfile import Chosen, over, read
 from pgmonkey.transfer.sniff import HEAD, Given, Head, sniff
 from pgmonkey.transfer.source import Source, open_source
+from pgmonkey.transfer.wire import in_utf8, opens_utf8
 
 if TYPE_CHECKING:
     import psycopg
@@ -136,6 +137,7 @@ def execute(
     """
     from pgmonkey.transfer.importer import load
 
+    connect = opens_utf8(connect)
     run = partial(load, conn=conn, connect=connect, on_progress=on_progress, on_note=on_note)
     try:
         return plan, run(plan, sources)
@@ -267,6 +269,7 @@ def import_csv(
     with ExitStack() as stack:
         sources = [stack.enter_context(open_source(os.fspath(path))) for path in paths]
         head = look(sources, request.given)
+        stack.enter_context(in_utf8(conn))
         plan, notes = prepare(conn, sources, head, request, chosen, *locate(conn, request))
         if on_note:
             for note in notes:

@@ -14,6 +14,7 @@ import fcntl
 import os
 import secrets
 import stat
+import sys
 from pathlib import Path
 from typing import Protocol
 
@@ -184,9 +185,11 @@ def open_target(path: str | os.PathLike[str], *, overwrite: bool = False) -> Tar
 
     Raises:
         OSError: It cannot be written there; FileExistsError where it may not be replaced.
-        TransferError: It is a folder.
+        TransferError: It is a folder, or standard output was closed by whoever started us.
     """
     if path == STDOUT:
+        if sys.stdout is None:  # nobody has 1, or somebody else has
+            raise TransferError("is closed; nothing was written", file="standard output")
         return Existing(1, ours=False)
     path = Path(path)
     try:

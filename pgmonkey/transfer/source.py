@@ -154,9 +154,12 @@ def open_source(path: str | Path) -> Source:
 
     Raises:
         OSError: Missing, a directory, not readable; with the file's name.
-        TransferError: The compression needs a package that is not installed.
+        TransferError: The compression needs a package that is not installed, or standard
+            input was closed by whoever started us.
     """
     if str(path) == STDIN:
+        if sys.stdin is None:
+            raise TransferError("is closed; nothing can be read from it", file=STDIN_NAME)
         # The raw file below Python's buffer: a megabyte at a time, and no second copy.
         stdin = getattr(sys.stdin.buffer, "raw", sys.stdin.buffer)
         return Source(stdin, STDIN_NAME, None, None)

@@ -9,6 +9,7 @@ import lzma
 import stat
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import pytest
 from psycopg import pq
 
 from pgmonkey.errors import RequestError, TargetError, TransferError
-from pgmonkey.transfer import export_csv, manifest
+from pgmonkey.transfer import export_csv, import_csv, manifest
 from support.cli import run
 from support.psql import psql
 from support.server import Database, PgServer
@@ -440,6 +441,68 @@ def test_closed_pipe_is_quiet(folder, conn):
         check=False,
     )
     assert (done.stdout, done.stderr) == ("id,note,filler\n0\n", "")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("pgexport --query 'SELECT 1' -o - >&-", "standard output: is closed; nothing was written"),
+        ("pgexport --query @- -o - <&-", "standard input is closed; nothing can be read from it"),
+        ("pgimport --table t --import_file - <&-", "<stdin>: is closed; nothing can be read"),
+    ],
+)
+def test_standard_stream_that_is_closed_is_told_and_the_server_gets_nothing_of_it(
+    folder, words, message
+):
+    """The connection would have its number, and rows would go to the server as messages."""
+    verb, rest = words.split(" ", 1)
+    line = f"{sys.executable} -m pgmonkey {verb} -c pgmonkey.yaml {rest}"
+    done = subprocess.run(
+        ["bash", "-c", line], capture_output=True, text=True, cwd=folder, timeout=60, check=False
+    )
+    assert (done.returncode, message in done.stderr, done.stdout) == (4, True, "")
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1"])
+def test_encoding_of_the_connection_is_not_that_of_names_and_files(
+    conn, database, tmp_path, encoding
+):
+    conn.execute('CREATE TABLE "größe €" ("länge" text)')
+    conn.execute('INSERT INTO "größe €" VALUES (%s)', ["ä € 漢"])
+    args = database.dsn_args(client_encoding=encoding)
+    connect = partial(psycopg.connect, **args, autocommit=True)
+    with connect() as odd:
+        export_csv(odd, tmp_path / "o.csv", table='"größe €"')
+        assert (tmp_path / "o.csv").read_text("utf-8") == "länge\nä € 漢\n"
+        for jobs in (1, 2):
+            import_csv(odd, tmp_path / "o.csv", '"größe €"', connect=connect, jobs=jobs)
+        import_csv(odd, tmp_path / "o.csv", "neu_ö", types="text", on_error="skip")
+        assert odd.info.parameter_status("client_encoding") == encoding
+        assert odd.info.transaction_status == pq.TransactionStatus.IDLE
+    assert conn.execute('SELECT * FROM "größe €"').fetchall() == [("ä € 漢",)] * 3
+    assert conn.execute("SELECT * FROM neu_ö").fetchall() == [("ä € 漢",)]
+
+
+def test_database_without_an_encoding_is_exported_and_imported(server: PgServer, folder):
+    with server.admin() as admin:
+        admin.execute(
+            "CREATE DATABASE asciidb OWNER app ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C'"
+            " TEMPLATE template0"
+        )
+    try:
+        config = folder / "ascii.yaml"
+        config.touch(mode=0o600)
+        settings = server.dsn_args(dbname="asciidb")
+        config.write_text(json.dumps({"connection_settings": settings}))
+        (folder / "in.csv").write_text("id,größe\n1,ä\n2,€\n", "utf-8")
+        done = run("pgimport", "-c", config, "--table", "t", "--import_file", "in.csv", cwd=folder)
+        assert (done.code, 'CREATE TABLE "public"."t"' in done.stderr) == (0, True)
+        done = run("pgexport", "-c", config, "--table", "t", "-o", "-", cwd=folder)
+        assert (done.code, done.stdout) == (0, "id,größe\n1,ä\n2,€\n")
+    finally:
+        with server.admin() as admin:
+            admin.execute("DROP DATABASE asciidb WITH (FORCE)")
 
 
 @pytest.mark.parametrize(
