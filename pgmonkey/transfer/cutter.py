@@ -71,6 +71,14 @@ class Cutter:
             lambda run: _escaped(self.quote, self.escape).sub(r"\1", run[1]), raw
         )
 
+    def stray(self, record: Record) -> str | None:
+        """Return the first field with quotes beside other text, which COPY takes away."""
+        if record.raw is record.values:  # no quote at all
+            return None
+        whole = _quoted(self.quote, self.escape)
+        fields = (raw for raw in record.raw if self.quote in raw and not whole.fullmatch(raw))
+        return next(fields, None)
+
 
 def _fields(field: re.Pattern[str], text: str, at: int, end: int) -> Iterator[str]:
     """Yield the raw fields of the record between *at* and *end*."""

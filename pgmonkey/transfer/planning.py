@@ -76,6 +76,8 @@ def make_plan(
     found, notes = columns(names, head, request, chosen, target, lowercase, file)
     if head.apostrophes:
         notes.append("""values in single quotes keep them; if those are quotes, say --quote "'\"""")
+    if head.stray:
+        notes.append(_loses_quotes(file, *head.stray))
     key = _key(request, target, found)
     shape = None
     if target is None:
@@ -123,6 +125,15 @@ def widened(plan: Plan, shape: Shape) -> Plan:
 def _shape(plan: Plan) -> Shape:
     assert plan.shape is not None  # nothing else can have been violated
     return plan.shape
+
+
+def _loses_quotes(file: str, field: str, line: int) -> str:
+    """Return what is said of the *field* that has quotes beside other text."""
+    shown = field if len(field) <= 40 else field[:40] + "..."
+    return (
+        f"{file}:{line}: {shown!r} has quotes beside other text, which PostgreSQL takes away; "
+        "to keep all quotes, say --quote with a character that the file does not have"
+    )
 
 
 def _exists(

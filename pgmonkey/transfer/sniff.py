@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 
@@ -72,6 +72,8 @@ class Head:
         header_given: Whether the user said that there is a header.
         apostrophes: Whether every line of data has values in single quotes, which are taken
             for a part of them.
+        stray: The first field with quotes beside other text, as 6" or  "x" is, and its line;
+            COPY reads them without the quotes.
     """
 
     dialect: Dialect
@@ -80,6 +82,7 @@ class Head:
     types: tuple[str | None, ...]
     header_given: bool = False
     apostrophes: bool = False
+    stray: tuple[str, int] | None = None
 
     @property
     def doubtful(self) -> str | None:
@@ -164,10 +167,25 @@ def sniff(data: bytes, given: Given, file: str, *, complete: bool) -> Head:
             raise CsvError("has no header; there is nothing but the lines to skip", file=file)
         names, first = first.values, next(records, None)
     width = len(names) if names else len(first.raw) if first else 0
-    values = (record.values for record in chain([first] if first else [], records))
-    types = infer(values, width, null=given.null)
+    stray: list[tuple[str, int]] = []
+
+    def values() -> Iterator[Sequence[str]]:
+        for record in chain([first] if first else [], records):
+            if not stray and (field := cutter.stray(record)) is not None:
+                stray.append((field, record.line))
+            yield record.values
+
+    types = infer(values(), width, null=given.null)
     apostrophes = wrapped and quote != "'"
-    return Head(dialect, names, first, tuple(types), given.header is True, apostrophes)
+    return Head(
+        dialect,
+        names,
+        first,
+        tuple(types),
+        given.header is True,
+        apostrophes,
+        stray[0] if stray else None,
+    )
 
 
 def check(dialect: Dialect) -> None:

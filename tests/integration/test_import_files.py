@@ -316,6 +316,16 @@ def test_empty_field_is_no_null_in_a_text_column_that_forbids_it(conn, tmp_path)
     assert rows(conn, "t") == [("", "", None, None, None, None, "")]
 
 
+def test_quotes_that_the_server_takes_away_are_warned_of_and_can_be_kept(conn, folder, capsys):
+    Path("f.csv").write_text('id,size\n1,6" and 7"\n')
+    assert pgimport("--table", "t", "--import_file", "f.csv") == 0
+    said = capsys.readouterr().err
+    assert "f.csv:2: '6\" and 7\"' has quotes beside other text" in said
+    assert pgimport("--table", "t", "--import_file", "f.csv", "--quote", "~") == 0
+    assert "quotes" not in capsys.readouterr().err
+    assert rows(conn, "t") == [(1, "6 and 7"), (1, '6" and 7"')]
+
+
 def test_several_files_have_one_header_and_are_loaded_together_or_not_at_all(conn, tmp_path):
     for name, text in (("a", "n,x\n1,a\n"), ("b", "n,x\n2,b\n"), ("c", "x,n\nc,3\n")):
         (tmp_path / f"{name}.csv").write_text(text)

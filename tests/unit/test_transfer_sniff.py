@@ -86,6 +86,24 @@ def test_single_quotes_are_quotes_only_where_records_agree_by_them_alone(text, q
     assert (head.dialect.quote, head.apostrophes) == (quote, apostrophes)
 
 
+@pytest.mark.parametrize(
+    ("text", "stray"),
+    [
+        ('a,b\n1,x\n2,6" and 7"\n3,"x"y\n', ('6" and 7"', 3)),
+        ('a,b\n"x\ny",1\n1, "a,b"\n', (' "a,b"', 4)),
+        ('a,b\n{"x":1},2\n', ('{"x":1}', 2)),
+        ('a,b\n"x",""\n"y ""z"", 1",\n', None),
+    ],
+)
+def test_field_with_quotes_beside_other_text_is_noticed(text, stray):
+    assert look(text.encode()).stray == stray
+    assert look(text.encode(), quote="~").stray is None
+
+
+def test_escape_of_another_kind_is_no_stray_quote():
+    assert look(b'a,b\n"x\\"y",1\n', escape="\\").stray is None
+
+
 def test_what_is_said_is_not_looked_for():
     head = look(b"x\n# comment\na;b|1\nc;d|2\n", delimiter="|", skip_lines=2, header=False)
     assert head.names == ()
