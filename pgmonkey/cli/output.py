@@ -33,6 +33,10 @@ _ASCII = str.maketrans(
         "\N{RIGHTWARDS ARROW}": "->",
     }
 )
+# Names and values of others are part of what is said, and are no commands to a terminal.
+_CONTROLS = {
+    code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"
+}
 
 
 def colour_wanted(stream: TextIO | None, choice: str) -> bool:
@@ -134,7 +138,7 @@ class Output:
     def warning(self, text: str) -> None:
         """Say something that works and should be changed."""
         if self.verbosity >= 0:
-            self._say(self.paint("warning", "warning", sys.stderr) + ": " + text)
+            self._say(text, self.paint("warning", "warning", sys.stderr) + ": ")
 
     def error(self, failure: Failure) -> None:
         """Say why a command failed, how far it came and what to try."""
@@ -142,7 +146,7 @@ class Output:
             self._say(failure.message)
             return
         label = self.paint(f"error[{failure.code}]", "error", sys.stderr)
-        self._say(f"{label}: {failure.message}")
+        self._say(failure.message, f"{label}: ")
         if failure.reached:
             self._say(f"  reached  {failure.reached}")
         if failure.hint:
@@ -161,7 +165,7 @@ class Output:
         """Show *text* on a terminal until the next thing is said."""
         if self._live:
             self._clear()
-            self._status = self.scrub(text)
+            self._status = self.scrub(text).translate(_CONTROLS)
             write(sys.stderr, self._status)
 
     def _clear(self) -> None:
@@ -169,9 +173,9 @@ class Output:
             write(sys.stderr, "\r" + " " * len(self._status) + "\r")
             self._status = ""
 
-    def _say(self, text: str) -> None:
+    def _say(self, text: str, label: str = "") -> None:
         self._clear()
-        write(sys.stderr, self.scrub(text) + "\n")
+        write(sys.stderr, label + self.scrub(text).translate(_CONTROLS) + "\n")
 
 
 def write(stream: TextIO | None, text: str) -> None:

@@ -167,3 +167,16 @@ def test_width_is_that_of_a_terminal_and_without_limit_elsewhere(monkeypatch):
         fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 61, 0, 0))
         assert Output().width() == 61
     os.close(ours)
+
+
+def test_control_characters_of_names_and_values_reach_no_terminal(capsys, monkeypatch):
+    """A header or a value of a stranger's file is quoted in errors."""
+    monkeypatch.setenv("NO_COLOR", "1")
+    out = Output()
+    out.error(Failure("PGM411", "a\x1b[31m.csv:2: \x9b2J\ttab", hint="name\x07"))
+    out.warning("row\rof others")
+    out.note("CREATE TABLE t (\n  \x7f")
+    assert capsys.readouterr().err == (
+        "error[PGM411]: a\\x1b[31m.csv:2: \\x9b2J\ttab\n  try      name\\x07\n"
+        "warning: row\\x0dof others\nCREATE TABLE t (\n  \\x7f\n"
+    )
