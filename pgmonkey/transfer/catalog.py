@@ -62,7 +62,8 @@ def check_length(name: str) -> None:
         RequestError: *name* has more than 63 bytes.
     """
     if len(name.encode("utf-8", "surrogatepass")) > NAME_BYTES:
-        raise RequestError(f"the name {name!r} is longer than {NAME_BYTES} bytes")
+        shown = name if len(name) <= 100 else name[:100] + "..."
+        raise RequestError(f"the name {shown!r} is longer than {NAME_BYTES} bytes")
 
 
 @dataclass(frozen=True)

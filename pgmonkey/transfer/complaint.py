@@ -18,7 +18,7 @@ from pgmonkey.transfer.plan import Plan
 from pgmonkey.transfer.reader import blocks, server_encoding
 from pgmonkey.transfer.source import Source, open_source
 from pgmonkey.transfer.trail import Place, Trail
-from pgmonkey.transfer.verdict import column_in, line_in, reason_of
+from pgmonkey.transfer.verdict import column_in, line_in, reason_of, shortened
 
 if TYPE_CHECKING:
     import psycopg
@@ -70,7 +70,7 @@ def explained(
     reason = reason_of(error)
     if state in _NOT_THE_FILE:
         ragged = _ragged(place, plan) if state == BAD_COPY_FILE_FORMAT else None
-        return CsvError(f"{ragged or reason}; {kept}", file=file, line=at)
+        return CsvError(f"{ragged or shortened(reason)}; {kept}", file=file, line=at)
     columns = {f.column: f for f in plan.fields if f.column is not None}
     column = error.diag.column_name or column_in(error.diag.context, relation, columns)
     values = _values(place, plan)
@@ -81,7 +81,7 @@ def explained(
     parts = [
         f"column {column}" if column and f'"{column}"' not in reason else "",
         repr(shown) if shown and f'"{value}"' not in reason else "",
-        reason,
+        shortened(reason),
     ]
     return RowError(
         f"{': '.join(part for part in parts if part)}; {kept}",

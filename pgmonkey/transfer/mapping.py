@@ -104,7 +104,13 @@ def columns(
                 line=line,
             )
         elif column is not None and target is None:
-            check_length(column)
+            try:
+                check_length(column)
+            except RequestError as error:
+                if explicit:
+                    raise
+                hint = "give the column a shorter one with --map"
+                raise CsvError(f"{error}; {hint}", file=file, line=line) from error
         elif column is not None and target is not None:
             known = target.column(column)
             if known is None:

@@ -232,7 +232,7 @@ class _Load:
             rows.line(index),
             self._names.get(column, column),
             sqlstate,
-            reason,
+            verdict.shortened(reason),
             rows.text(index),
         )
         self.rejected += 1

@@ -63,6 +63,14 @@ def reason(sqlstate: str, message: str, detail: str | None) -> str:
     return " ".join(message.split()).rstrip(".")
 
 
+def shortened(text: str) -> str:
+    """Return *text* without its middle where it has more than 300 characters.
+
+    The server quotes a bad value in full, and that may be a hundred megabytes.
+    """
+    return text if len(text) <= 300 else f"{text[:200]}...{text[-90:]}"
+
+
 def reason_of(error: psycopg.Error) -> str:
     """Return the same of an exception."""
     diag = error.diag

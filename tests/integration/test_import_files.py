@@ -135,8 +135,18 @@ def test_file_that_others_wrote_becomes_the_right_table(name, conn, tmp_path):
         (b"a,b\n" + b"x,y\n" * (HEAD // 4) + b"\xe9,y\n", "f.csv:262146: "),
         (b"a,b\nx,y\nx,\0\n", "f.csv:3: "),
         (b"a,a\nx,y\n", "f.csv:1: the header has 'a' twice"),
+        (b"a," + b"b" * 64 + b"\nx,y\n", "f.csv:1: the name 'bbbb"),
     ],
-    ids=["open quote", "long row", "short row", "empty line", "byte far down", "NUL", "twice"],
+    ids=[
+        "open quote",
+        "long row",
+        "short row",
+        "empty line",
+        "byte far down",
+        "NUL",
+        "twice",
+        "name",
+    ],
 )
 def test_file_that_is_broken_is_named_with_its_line_and_leaves_nothing(
     conn, tmp_path, monkeypatch, data, problem
@@ -621,6 +631,18 @@ def test_row_that_the_server_refuses_is_named_by_file_and_line(conn, folder, cap
     assert pgimport("--table", "t", "--import_file", "data.csv") == 4
     assert "data.csv:4: " in capsys.readouterr().err
     assert rows(conn, "t") == []
+
+
+def test_value_of_any_size_makes_a_short_message(conn, folder, capsys):
+    conn.execute("CREATE TABLE t (n int)")
+    Path("f.csv").write_text("n\n" + "x" * 1_000_000 + "\n")
+    assert pgimport("--table", "t", "--import_file", "f.csv") == 4
+    said = capsys.readouterr().err
+    assert len(said) < 1000
+    assert 'f.csv:2: column n: invalid input syntax for type integer: "xx' in said
+    words = ["--on-error", "skip", "--rejects", "r.csv"]
+    assert pgimport("--table", "t", "--import_file", "f.csv", *words) == 0
+    assert 1_000_000 < Path("r.csv").stat().st_size < 1_001_000
 
 
 def test_library_says_what_was_asked_wrongly(conn, tmp_path):

@@ -171,7 +171,7 @@ def test_what_does_not_fit_the_table_is_named(csv, asked, error, problem):
         ("17,x\n18,y\n", {}, CsvError, "f.csv:1: item does not exist, and the first record looks"),
         ("id\n1\n", {"types": {"x": "text"}}, RequestError, "--types: x: the file has no such"),
         ("id\n1\n", {"types": {"id": "int); DROP"}}, RequestError, "--types: id: 'int); DROP' is"),
-        ("x" * 64 + "\n1\n", {}, RequestError, "the name 'xxx"),
+        ("x" * 64 + "\n1\n", {}, CsvError, "f.csv:1: the name 'xxx"),
     ],
 )
 def test_what_does_not_make_a_table_is_named(csv, asked, error, problem):
