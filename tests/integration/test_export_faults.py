@@ -157,6 +157,27 @@ def test_terminated_backend_is_exit_code_4(export, server, jobs, victim):
     export.assert_unchanged()
 
 
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_server_that_crashes_leaves_the_target(export, server, jobs):
+    """A backend killed with SIGKILL makes PostgreSQL end all sessions and recover from its log."""
+    export.start("--jobs", str(jobs))
+    pids = export.until_copying(jobs)
+    with pytest.raises(psycopg.OperationalError), server.admin() as conn:
+        conn.execute(f"COPY (SELECT) TO PROGRAM 'kill -9 {pids[-1]}'")
+        until(lambda: conn.execute("SELECT 1") is None)
+    assert export.end()[0] == 4
+
+    def up() -> bool:
+        try:
+            with server.admin():
+                return True
+        except psycopg.OperationalError:
+            return False
+
+    until(up)
+    export.assert_unchanged()
+
+
 def test_killed_process_of_several_is_exit_code_4(export):
     process = export.start("--jobs", "2")
     export.until_copying(2)

@@ -17,6 +17,7 @@ import pytest
 import yaml
 
 import pgmonkey
+from support import docker
 from support.cli import LIMIT
 from support.proxy import TcpProxy
 from support.server import Database
@@ -211,6 +212,57 @@ def test_server_that_crashes_and_comes_back_has_the_table_as_it_was(loading, ser
 
     until(up)
     loading.assert_unchanged()
+
+
+@pytest.fixture
+def small_disk(database: Database) -> Iterator[str]:
+    """A tablespace on a disk that is full after a part of the file."""
+    if database.server.provider != "docker":
+        pytest.skip("the server has a small disk in a container only")
+    with database.server.admin() as conn:
+        folder = f"{docker.SMALL_FOLDER}/{database.name}"
+        conn.execute(f"COPY (SELECT) TO PROGRAM 'mkdir -m 700 {folder}'")
+        conn.execute(f"CREATE TABLESPACE small LOCATION '{folder}'")
+    yield "small"
+    with database.server.admin(database.name) as conn:
+        conn.execute("DROP TABLE large")
+        conn.execute("DROP TABLESPACE small")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--jobs", "1"], ["--jobs", "2"], MODES["truncate"], MODES["replace"]],
+    ids=["one job", "two jobs", "truncate", "replace"],
+)
+def test_full_disk_of_the_server_is_exit_code_4(small_disk, loading, words):
+    loading.quick()
+    with loading.admin() as conn:
+        # Text of one letter would be compressed and find room.
+        conn.execute("ALTER TABLE large ALTER v SET STORAGE EXTERNAL")
+        conn.execute(f"ALTER TABLE large SET TABLESPACE {small_disk}")
+    loading.start(*words)
+    code, said = loading.end()
+    assert (code, "No space left on device" in said) == (4, True)
+    loading.assert_unchanged()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small file system")
+def test_full_disk_under_the_rejects_is_exit_code_4(loading, tmp_path):
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("no file system can be mounted here")
+    try:
+        loading.quick()
+        loading.file.write_text("i,v\n" + f"none,{FILLER}\n" * 500)
+        loading.start("--on-error", "skip", "--rejects", str(folder / "r.csv"))
+        code, said = loading.end()
+        assert (code, "r.csv: No space left on device" in said) == (4, True)
+        loading.assert_unchanged()
+        assert list(folder.iterdir()) == []
+    finally:
+        subprocess.run(["umount", folder], check=True)
 
 
 @pytest.mark.parametrize("jobs", [1, 2])

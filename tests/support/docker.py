@@ -27,6 +27,9 @@ DEFAULT_IMAGE = "postgres:17"
 # What a killed run leaves is found by it: docker ps -aq --filter label=pgmonkey.test
 LABELS = {"pgmonkey.test": os.environ.get("PGMONKEY_TEST_RUN", "unnamed")}
 
+# A disk inside the container that is soon full, for a tablespace.
+SMALL_FOLDER, SMALL_MEGABYTES = "/small", 4
+
 # Runs as the server's user after initdb; the real server starts with the result.
 INIT_SCRIPT = """\
 set -e
@@ -115,6 +118,7 @@ class DockerProvider:
         # PostgreSQL 13 hashes the first password with md5 unless initdb hears of SCRAM.
         container.with_env("POSTGRES_INITDB_ARGS", "--auth-host=scram-sha-256 --no-sync")
         container.with_kwargs(labels=LABELS)
+        container.with_tmpfs_mount(SMALL_FOLDER, f"size={SMALL_MEGABYTES}m")
         for name, content in setup.files().items():
             # Readable by the image's user, whose number differs; the keys guard nothing.
             container.with_copy_into_container(content, f"/pgmonkey/files/{name}", 0o644)
