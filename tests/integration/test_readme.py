@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import subprocess
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from pgmonkey.server.waivers import parse_waivers
 from support.cli import run
 
 README = (Path(__file__).parent.parent.parent / "README.md").read_text(encoding="utf-8")
@@ -27,7 +29,7 @@ def folder(config_file: Path, database: Any) -> Path:
         conn.execute("CREATE TABLE item (name text)")
         conn.execute("GRANT ALL ON item TO PUBLIC")
     config_file.rename(config_file.parent / "config.yaml")
-    orders = "Id;Customer;Zip;Total\r\n1;Müller;00501;1.50\r\n2;;10115;2\r\n"
+    orders = "id;customer;zip;total\r\n1;Müller;00501;1.50\r\n2;;10115;2\r\n"
     (config_file.parent / "orders.csv").write_bytes(orders.encode("cp1252"))
     return config_file.parent
 
@@ -48,19 +50,21 @@ def test_every_program_runs(folder):
 
 
 COMMANDS = [
-    line.partition("#")[0].strip()
+    commands
     for block in blocks("sh")
-    for line in block.splitlines()
-    if line.startswith("pgmonkey ")
+    if (commands := [line for line in block.splitlines() if line.startswith("pgmonkey ")])
 ]
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_runs(folder, command):
-    if "--filepath config.yaml" in command:
-        (folder / "config.yaml").unlink()
-    done = run(*shlex.split(command)[1:], cwd=folder)
-    assert (done.code, done.stdout + done.stderr != "") == (0, True), done.stderr
+@pytest.mark.parametrize("commands", COMMANDS, ids=lambda commands: commands[0].partition(" -")[0])
+def test_every_block_of_commands_runs_from_top_to_bottom(folder, commands):
+    """A reader pastes a whole block, so each command finds what the one before it has left."""
+    for command in commands:
+        words = shlex.split(command, comments=True)[1:]
+        if "--filepath config.yaml" in command:
+            (folder / "config.yaml").unlink()
+        done = run(*words, cwd=folder)
+        assert (done.code, done.stdout + done.stderr != "") == (0, True), (command, done.stderr)
 
 
 def test_sample_of_an_import_is_what_pgimport_prints(folder):
@@ -95,3 +99,27 @@ def test_every_configuration_is_valid(tmp_path):
         config.chmod(0o600)
         done = run("pgconfig", "validate", config, env={"PGUSER": "app"})
         assert (done.code, "0 errors" in done.stderr) == (0, True), done
+
+
+def test_sample_of_a_rejected_row_is_what_pgimport_writes(folder, database):
+    (sample,) = re.findall(
+        r"^```\n(file,line,column,sqlstate,reason,row\n.*?)^```", README, re.S | re.M
+    )
+    with database.server.admin(database.name) as conn:
+        conn.execute("CREATE TABLE orders (id bigint, customer text, zip text, total numeric)")
+        conn.execute("GRANT ALL ON orders TO PUBLIC")
+    with (folder / "orders.csv").open("ab") as file:
+        file.write(b"3;Smith;10117;2,50\r\n")
+    ((command,),) = [block for block in COMMANDS if "--rejects rejected.csv" in block[0]]
+    assert run(*shlex.split(command)[1:], cwd=folder).code == 0
+    assert (folder / "rejected.csv").read_text().splitlines() == sample.splitlines()
+
+
+def test_sample_of_waivers_accepts_a_check_that_there_is(folder):
+    (sample,) = re.findall(r"^```\n(- id: .*?)^```", README, re.S | re.M)
+    (folder / "waivers.yaml").write_text(sample)
+    args = ("pgserverconfig", "-c", "config.yaml", "--audit", "--fail-on", "never", "--json")
+    done = run(*args, "--waivers", "waivers.yaml", cwd=folder)
+    assert done.code == 0, done.stderr
+    (waiver,) = parse_waivers(sample, "waivers.yaml")
+    assert waiver.id in {result["id"] for result in json.loads(done.stdout)["results"]}
