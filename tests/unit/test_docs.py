@@ -61,3 +61,27 @@ def test_exit_codes_of_the_readme_are_those_of_the_program():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     listed = re.findall(r"^[|] ([\d, ]+) [|] ", readme, re.MULTILINE)
     assert {int(code) for codes in listed for code in codes.split(",")} == set(MEANING)
+
+
+# How a line of the README's shell blocks begins, and who runs those lines.
+RUN_BY = {
+    "./scripts/demo": "tests/image/test_fresh_machine.py",
+    "./scripts/test": ".ci/run",
+    "docker build -t pgmonkey .": "tests/image/conftest.py",
+    "docker compose ": "tests/image/test_compose.py",
+    "docker run ": "tests/image/test_readme.py",
+    "pgmonkey ": "tests/integration/test_readme.py",
+    "pip install .": "scripts/demo",
+    "scripts/bulk_": "tests/integration/test_bulk_scripts.py",
+}
+
+
+def test_every_shell_line_of_the_readme_is_of_a_kind_that_something_runs():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    fenced = re.findall(r"^```(\w*)\n(.*?)^```", readme, re.DOTALL | re.MULTILINE)
+    assert {language for language, _ in fenced} == {"", "sh", "python", "yaml"}
+    lines = [line for language, text in fenced if language == "sh" for line in text.splitlines()]
+    assert [line for line in lines if not line.startswith(tuple(RUN_BY))] == []
+    for start, path in RUN_BY.items():
+        assert any(line.startswith(start) for line in lines), start
+        assert (ROOT / path).exists(), path
