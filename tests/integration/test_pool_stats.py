@@ -7,9 +7,12 @@ import logging
 
 import psycopg
 import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
 from psycopg_pool import PoolTimeout
 
 from pgmonkey.connections.pool_stats import PoolStats
+from pgmonkey.connections.prometheus import POOL, PoolCollector
 from support.kinds import POOLS, block, get, settle
 from support.wait import until
 
@@ -71,6 +74,39 @@ async def test_discards_are_counted_by_their_cause(manager, config_dict, kind, s
         await settle(conn.execute("SELECT 1"))
     causes = {cause: count for cause, count in handle.stats().discards.items() if count}
     assert causes == {"broken": 1, "dead": 1}
+
+
+@pytest.mark.parametrize("kind", POOLS)
+async def test_prometheus_is_told_what_the_pool_tells(manager, config_dict, kind, server):
+    handle = await get(manager, sized(config_dict, timeout=10), kind)
+    async with block(handle) as conn:
+        pid = conn.info.backend_pid
+    server.terminate("pid", pid)
+    registry = CollectorRegistry()
+    registry.register(PoolCollector({"sales": handle}))
+    async with block(handle):
+        text = generate_latest(registry).decode()
+        stats = handle.stats()
+    samples = {
+        (sample.name, *(v for k, v in sample.labels.items() if k != POOL)): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.labels[POOL] == "sales"
+    }
+    connection = "db_client_connection_"
+    assert samples[f"{connection}count", "used"] == 1
+    assert samples[f"{connection}count", "idle"] == 0
+    assert samples[f"{connection}max",] == 1
+    assert samples[f"{connection}pending_requests",] == 0
+    assert samples[f"{connection}timeouts_total",] == 0
+    assert samples[f"{connection}wait_time_seconds_count",] == 2
+    assert samples[f"{connection}create_time_seconds_count",] == 2
+    assert samples[f"{connection}create_time_seconds_sum",] == stats.connect_seconds > 0
+    assert samples["pgmonkey_pool_discards_total", "dead"] == 1
+    assert samples["pgmonkey_pool_discards_total", "broken"] == 0
+    assert samples["pgmonkey_pool_use_seconds_total",] == stats.use_seconds > 0
+    assert samples["pgmonkey_pool_connect_errors_total",] == 0
+    assert samples["pgmonkey_pool_leaks_total",] == 0
 
 
 @pytest.mark.parametrize("kind", POOLS)

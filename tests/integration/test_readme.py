@@ -15,11 +15,13 @@ import pytest
 from pgmonkey.server.waivers import parse_waivers
 from support.cli import run
 
-README = (Path(__file__).parent.parent.parent / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parent.parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+RELIABILITY = (ROOT / "docs/reliability.md").read_text(encoding="utf-8")
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
+def blocks(language: str, text: str = README) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
 
 
 @pytest.fixture
@@ -35,8 +37,8 @@ def folder(config_file: Path, database: Any) -> Path:
 
 
 def test_every_program_runs(folder):
-    programs = blocks("python")
-    assert len(programs) >= 4
+    programs = blocks("python") + blocks("python", RELIABILITY)
+    assert len(programs) >= 5
     for program in programs:
         done = subprocess.run(
             [sys.executable, "-W", "error", "-c", program],
