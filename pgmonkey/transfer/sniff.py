@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import chain, islice
 
 from pgmonkey.errors import CsvError, RequestError
@@ -18,11 +19,11 @@ from pgmonkey.transfer.cutter import Cutter, Record
 from pgmonkey.transfer.dialect import Dialect, EmptyAs, byte_order_mark
 from pgmonkey.transfer.shape import infer, type_of
 
-# Bytes of the decompressed file that are looked at, and records in them: 0.1 s at most, and
-# nothing rests on it, since the load checks what follows.
+# Bytes of the decompressed file that are looked at, and records in them for the types of a new
+# table: nothing rests on it, since the load checks what follows.
 HEAD = 1024 * 1024
 RECORDS = 10_000
-# Characters and records that decide about the delimiter.
+# Characters and records that decide about delimiter and quotes.
 _SOME = 128 * 1024
 _SOME_RECORDS = 500
 
@@ -68,21 +69,34 @@ class Head:
         names: The fields of the header; empty where there is none.
         first: The first record of data; None where there is none, or it is longer than the
             part looked at.
-        types: Inferred for each field of a record; None where no value was seen.
         header_given: Whether the user said that there is a header.
         apostrophes: Whether every line of data has values in single quotes, which are taken
             for a part of them.
         stray: The first field with quotes beside other text, as 6" or  "x" is, and its line;
             COPY reads them without the quotes.
+        text: What was looked at, from the header on, and whether it goes to the end.
     """
 
     dialect: Dialect
     names: tuple[str, ...]
     first: Record | None
-    types: tuple[str | None, ...]
-    header_given: bool = False
-    apostrophes: bool = False
-    stray: tuple[str, int] | None = None
+    header_given: bool
+    apostrophes: bool
+    stray: tuple[str, int] | None
+    text: tuple[str, bool] = field(repr=False)
+
+    @cached_property
+    def types(self) -> tuple[str | None, ...]:
+        """Inferred for each field of a record; None where no value was seen.
+
+        Takes a tenth of a second, so it waits until somebody asks: a table that is there
+        has its types already.
+        """
+        dialect, (text, complete) = self.dialect, self.text
+        cutter = Cutter(dialect.delimiter, dialect.quote, dialect.escape)
+        records = islice(cutter.records(text, complete=complete), dialect.header, RECORDS)
+        width = len(self.names) or (len(self.first.raw) if self.first else 0)
+        return tuple(infer((r.values for r in records), width, null=dialect.null))
 
     @property
     def doubtful(self) -> str | None:
@@ -92,8 +106,8 @@ class Head:
         kinds = [type_of(name) for name in self.names]
         years = re.compile(r"[12][0-9]{3}\Z")
         # t is a usual name for a column, and a usual value only among other values.
-        values = not any(
-            kind == "text" or (kind == "boolean" and found not in ("boolean", None))
+        values = "text" not in kinds and not any(
+            kind == "boolean" and found not in ("boolean", None)
             for kind, found in zip(kinds, self.types, strict=False)
         )
         return next(
@@ -155,8 +169,8 @@ def sniff(data: bytes, given: Given, file: str, *, complete: bool) -> Head:
     )
     check(dialect)
     cutter = Cutter(delimiter, quote, escape)
-    # One after the other: ten thousand of them would be ten megabytes.
-    records = islice(cutter.records(text, complete=complete, line=skip + 1), RECORDS)
+    cutter = Cutter(delimiter, quote, escape)
+    records = cutter.records(text, complete=complete, line=skip + 1)
     first = next(records, None)
     if first is None and text:
         problem = "the first record has no end; a quote is opened in it and never closed"
@@ -166,25 +180,16 @@ def sniff(data: bytes, given: Given, file: str, *, complete: bool) -> Head:
         if first is None:
             raise CsvError("has no header; there is nothing but the lines to skip", file=file)
         names, first = first.values, next(records, None)
-    width = len(names) if names else len(first.raw) if first else 0
-    stray: list[tuple[str, int]] = []
-
-    def values() -> Iterator[Sequence[str]]:
-        for record in chain([first] if first else [], records):
-            if not stray and (field := cutter.stray(record)) is not None:
-                stray.append((field, record.line))
-            yield record.values
-
-    types = infer(values(), width, null=given.null)
-    apostrophes = wrapped and quote != "'"
+    some = islice(chain([first] if first else [], records), _SOME_RECORDS)
+    stray = ((found, record.line) for record in some if (found := cutter.stray(record)) is not None)
     return Head(
         dialect,
         names,
         first,
-        tuple(types),
         given.header is True,
-        apostrophes,
-        stray[0] if stray else None,
+        apostrophes=wrapped and quote != "'",
+        stray=next(stray, None),
+        text=(text, complete),
     )
 
 
