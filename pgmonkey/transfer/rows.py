@@ -8,6 +8,7 @@ keep its neighbours from being staged; the words are those PostgreSQL has for it
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -22,23 +23,36 @@ BAD_ENCODING = "22021"
 
 
 class Rows:
-    """Whole records that follow one another in one file."""
+    """Whole records that follow one another in one file; cut when they are first asked for.
+
+    Attributes:
+        block: All of them, as they are in the file.
+        sorted: What ``sort`` said of a range of them, where it was asked already.
+    """
 
     def __init__(self, block: Block) -> None:
+        self.block = block
         self.file = block.file
         self.dialect = block.dialect
         self.eol = block.eol
+        self.sorted: dict[range, Sorted] = {}
         self._end = block.eol[-1:]
-        self._first_line = block.record_line
-        self.raw = _closed(_records(block.data, block), block)
+
+    @cached_property
+    def raw(self) -> list[bytes]:
+        """Each record, with its line end."""
+        return _closed(_records(self.block.data, self.block), self.block)
 
     def __len__(self) -> int:
         return len(self.raw)
 
     @cached_property
     def _lines(self) -> list[int]:
-        ends = (raw.count(self._end) for raw in self.raw)
-        return list(accumulate(ends, initial=self._first_line))
+        """The line where each record begins, and the one after the last record."""
+        ends = [raw.count(self._end) for raw in self.raw]
+        if ends and not self.raw[-1].endswith(self._end):
+            ends[-1] += 1
+        return list(accumulate(ends, initial=self.block.record_line))
 
     def line(self, index: int) -> int:
         """Return the line of the file where a record begins."""
@@ -51,27 +65,30 @@ class Rows:
 
     def wire(self, rows: Iterable[int]) -> bytes:
         r"""Return records to send, a lone ``\.`` in quotes: see ``Block.wire``."""
-        data = b"".join(map(self.raw.__getitem__, rows))
+        data = b"".join(self._picked(rows))
         if b"\\." not in data:
             return data
         quote = self.dialect.quote.encode()
         lone = quote + b"\\." + quote
         return b"".join(
             raw.replace(b"\\.", lone) if raw.rstrip(b"\r\n") == b"\\." else raw
-            for raw in (self.raw[i] for i in rows)
+            for raw in self._picked(rows)
         )
 
-    def at_line(self, number: int, rows: Sequence[int]) -> int | None:
+    def _picked(self, rows: Iterable[int]) -> Iterable[bytes]:
+        if isinstance(rows, range):  # of step 1, as everywhere here
+            return self.raw[rows.start : rows.stop]
+        return map(self.raw.__getitem__, rows)
+
+    def at_line(self, number: int, rows: range) -> int | None:
         """Return the position in *rows* of the record that ends at line *number* of their data.
 
         That is the line COPY names, since it counts line ends as it reads them.
         """
-        seen = 0
-        for position, i in enumerate(rows):
-            seen += max(1, self.raw[i].count(self._end))
-            if seen >= number:
-                return position
-        return None
+        lines = self._lines
+        wanted = lines[rows.start] + number
+        at = bisect_left(lines, wanted, rows.start + 1, rows.stop + 1) - 1 - rows.start
+        return at if at < len(rows) else None
 
 
 def assembled(blocks: Iterable[Block]) -> Iterator[Block]:
@@ -112,10 +129,13 @@ def _whole(parts: Sequence[Block]) -> Block:
 
 def _records(data: bytes, block: Block) -> list[bytes]:
     end = block.eol[-1:]
-    lines = [line + end for line in data.split(end)]
-    last = lines.pop()[: -len(end)]
-    if last:
-        lines.append(last)
+    if end == b"\n" and b"\r" not in data:
+        lines = data.splitlines(keepends=True)
+    else:
+        lines = [line + end for line in data.split(end)]
+        last = lines.pop()[: -len(end)]
+        if last:
+            lines.append(last)
     quote = block.dialect.quote.encode()
     if quote not in data:
         return lines
@@ -224,7 +244,7 @@ def _undecodable(rows: Rows, indexes: Sequence[int]) -> Iterator[tuple[int, str]
     """
     if server_encoding(rows.dialect) != "UTF8":
         return
-    data = b"".join(map(rows.raw.__getitem__, indexes))
+    data = b"".join(rows.raw[i] for i in indexes)
     if b"\0" not in data and _decodes(data):
         return
     for i in indexes:

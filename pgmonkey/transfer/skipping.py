@@ -11,16 +11,17 @@ Deferred constraints are looked at immediately, row by row. The transaction is t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import psycopg
-from psycopg import sql
 from psycopg.rows import tuple_row
 
 from pgmonkey.errors import RejectLimitError
 from pgmonkey.transfer import staging, verdict
+from pgmonkey.transfer.ahead import ahead
 from pgmonkey.transfer.copying import Sender, copy_statement, preamble
 from pgmonkey.transfer.guarded import STAGE_NAME, Guard
 from pgmonkey.transfer.judging import STAGE
@@ -68,11 +69,12 @@ def load_skipping(
         psycopg.Error: What no row is to blame for. The caller rolls back after either.
     """
     load = _Load(conn, plan, write)
-    for block in assembled(blocks):
-        for piece in [block] if load.staging else pieces(block, PIECE):
-            load.take(piece)
-        if on_block is not None:
-            on_block(load.rows + load.rejected)
+    with closing(ahead(load.prepared(blocks))) as prepared:
+        for all_rows in prepared:
+            for rows in all_rows:
+                load.take(rows)
+            if on_block is not None:
+                on_block(load.rows + load.rejected)
     load.finish()
     return Outcome(load.rows, load.rejected)
 
@@ -95,9 +97,11 @@ class _Load:
         self._guard = self._make_guard()
         to_stage = [(f, staged(f.position)) for f in plan.fields]
         also = [(Field(-1, name, name), name) for name in ("n", "missing")]
-        self._copy_rows = copy_statement(plan, plan.table.sql())
-        self._copy_staged = copy_statement(plan, STAGE, to_stage)
-        self._copy_short = copy_statement(plan, STAGE, [*also, *to_stage])
+        self._copy_rows = copy_statement(plan, plan.table.sql()).as_bytes(conn)
+        self._copy_staged = copy_statement(plan, STAGE, to_stage).as_bytes(conn)
+        self._copy_short = copy_statement(plan, STAGE, [*also, *to_stage]).as_bytes(conn)
+        # It is there whenever rows are tried, and what they came to is kept or undone.
+        conn.execute("SAVEPOINT pgmonkey_rows")
 
     def _make_guard(self) -> Guard | None:
         """Return the guard, or None where this table or role cannot have one."""
@@ -121,12 +125,23 @@ class _Load:
         self._conn.execute("RELEASE SAVEPOINT pgmonkey_guard")
         return guard
 
-    def take(self, block: Block) -> None:
-        """Load one block."""
+    def prepared(self, blocks: Iterable[Block]) -> Iterator[list[Rows]]:
+        """Yield each block as it will be taken, as far as one can tell; in another thread."""
+        for block in assembled(blocks):
+            if not self.staging:
+                yield [Rows(piece) for piece in pieces(block, PIECE)]
+                continue
+            rows = Rows(block)
+            for part in _windows(0, len(rows)):
+                rows.sorted[part] = sort(rows, part, len(self._plan.fields))
+            yield [rows]
+
+    def take(self, rows: Rows) -> None:
+        """Load one block, or a piece of one."""
+        block = rows.block
         error = None if self.staging else self._attempt(block.wire, block.eol)
         if error is None and not self.staging:
             return
-        rows = Rows(block)
         before, staged, stageable = self.rejected, self.staging, self._guard is not None
         # What is left to do, the next last.
         todo = _windows(0, len(rows))
@@ -155,28 +170,34 @@ class _Load:
         Raises:
             RejectLimitError: More rows were bad than the share that is allowed.
         """
+        self._conn.execute("RELEASE SAVEPOINT pgmonkey_rows")
         if self._guard:
             self._guard.drop()
         self._check_limit(at_end=True)
 
     def _attempt(self, data: bytes, eol: bytes) -> psycopg.Error | None:
         """Send rows in one COPY, and return what made them all fail."""
-        self._conn.execute("SAVEPOINT pgmonkey_rows")
         try:
             self.rows += self._copy_in(self._copy_rows, data, eol)
         except _RowError as error:
-            self._conn.execute(
-                "ROLLBACK TO SAVEPOINT pgmonkey_rows; RELEASE SAVEPOINT pgmonkey_rows"
-            )
+            self._undo()
             return error.error
-        self._conn.execute("RELEASE SAVEPOINT pgmonkey_rows")
+        self._keep()
         return None
+
+    def _keep(self) -> None:
+        self._conn.execute("RELEASE SAVEPOINT pgmonkey_rows; SAVEPOINT pgmonkey_rows")
+
+    def _undo(self) -> None:
+        self._conn.execute("ROLLBACK TO SAVEPOINT pgmonkey_rows")
 
     def _stage(self, rows: Rows, part: range) -> psycopg.Error | None:
         """Stage rows and have the server insert them, or return why they cannot be staged."""
         guard = self._guard
         assert guard is not None
-        found = sort(rows, part, len(self._plan.fields))
+        found = rows.sorted.get(part) or sort(rows, part, len(self._plan.fields))
+        # Outside of the savepoint, where TRUNCATE need not keep the old file for a roll-back.
+        self._conn.execute("RELEASE SAVEPOINT pgmonkey_rows")
         guard.clear()
         self._conn.execute("SAVEPOINT pgmonkey_rows")
         try:
@@ -185,11 +206,9 @@ class _Load:
                 self._copy_in(self._copy_short, _padded(rows, found, self._plan), b"\n")
             inserted, refusals = _tried(guard.insert)
         except _RowError as error:
-            self._conn.execute(
-                "ROLLBACK TO SAVEPOINT pgmonkey_rows; RELEASE SAVEPOINT pgmonkey_rows"
-            )
+            self._undo()
             return error.error
-        self._conn.execute("RELEASE SAVEPOINT pgmonkey_rows")
+        self._keep()
         self.rows += inserted
         rejected = [(i, state, message, "") for i, state, message in found.bad]
         for r in refusals:
@@ -201,7 +220,7 @@ class _Load:
             self._reject(rows, i, state, reason, column)
         return None
 
-    def _copy_in(self, statement: sql.Composed, data: bytes, eol: bytes) -> int:
+    def _copy_in(self, statement: bytes, data: bytes, eol: bytes) -> int:
         """Send *data*; return the number of rows.
 
         Raises:
