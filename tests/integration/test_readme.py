@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from pgmonkey.server.waivers import parse_waivers
 from support.cli import run
@@ -90,6 +91,23 @@ def test_sample_of_mistakes_is_what_validate_prints(tmp_path):
     config.chmod(0o600)
     done = run("pgconfig", "validate", "config.yaml", cwd=tmp_path)
     assert (done.stdout + done.stderr, done.code) == (sample, 1)
+
+
+def test_sample_of_a_failed_login_is_what_pgconfig_test_prints(config_dict, tmp_path):
+    (sample,) = re.findall(r"^```\n(error\[PGM301\].*?)^```", README, re.S | re.M)
+    settings = config_dict["connection_settings"]
+    first = {"host": settings["host"], "user": settings["user"], "password": "wrong"}
+    config = tmp_path / "config.yaml"
+    config.touch(mode=0o600)
+    config.write_text(
+        yaml.safe_dump({"connection_settings": first | settings | first}, sort_keys=False)
+    )
+    done = run("pgconfig", "test", "-c", "config.yaml", cwd=tmp_path)
+    lines = [
+        re.sub(r"[\d.]+ ms", "N ms", re.sub(r" at \S+", " at SERVER", text)).splitlines()
+        for text in (done.stderr, sample)
+    ]
+    assert (lines[0][:3], done.code) == (lines[1], 3)
 
 
 def test_every_configuration_is_valid(tmp_path):
