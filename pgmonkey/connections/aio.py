@@ -144,13 +144,13 @@ class AsyncConnectionHandle(_AsyncHandle):
         try:
             conn = await self._sound()
             await begin(conn, self.settings, self.connection_type, self._patience)
+            conn.memory.lend(me)
+            self._owner, self._depth = me, 1
+            return conn
         except BaseException:  # interrupts too: the next block must find it free
             await self._close()  # it may be in the middle of a transaction
             self._free.release()
             raise
-        conn.memory.lend(me)
-        self._owner, self._depth = me, 1
-        return conn
 
     async def _leave(self, kind: type[BaseException] | None) -> None:
         try:
@@ -166,6 +166,8 @@ class AsyncConnectionHandle(_AsyncHandle):
             await end(conn, kind is not None)
         finally:
             self._owner = None
+            if not base.idle(conn):  # broken, or interrupted before it was ended
+                await self._close()
             self._free.release()
             if self.closed:
                 await self._close_if_free()
@@ -199,8 +201,10 @@ class AsyncConnectionHandle(_AsyncHandle):
 
     async def _close_if_free(self) -> None:
         if await _take(self._free, 0):
-            await self._close()
-            self._free.release()
+            try:
+                await self._close()
+            finally:
+                self._free.release()
 
     def _forked(self) -> None:
         self._reset()
@@ -250,7 +254,7 @@ class AsyncPoolHandle(_AsyncHandle):
         try:
             self._blocks.setdefault(me, []).append(conn)
         except BaseException:  # an interrupt: nobody will leave this block
-            self._forsake(me, conn)
+            self._forsake(me, conn, conn.memory.place)
             raise
         return conn
 
@@ -313,12 +317,12 @@ class AsyncPoolHandle(_AsyncHandle):
         if not held:
             self._blocks.pop(borrower, None)
 
-    def _forsake(self, borrower: object, conn: AsyncConnection) -> None:
+    def _forsake(self, borrower: object, conn: AsyncConnection, place: Any) -> None:
         """Put away the connection of a block that nobody will leave."""
         self._close_block(borrower, conn)
         pool = cast("AsyncPool | None", conn._pool)
         if pool is not None:
-            pool.forsake(conn)
+            pool.forsake(place)
 
     def _current(self, what: str) -> AsyncConnection:
         held = self._blocks.get(current_task())

@@ -69,8 +69,15 @@ class Connection(psycopg.Connection[TupleRow]):
         give_back, self.memory.give_back = self.memory.give_back, None
         if give_back is None:
             super().close()
-        else:
+            return
+        pool: Any = self._pool
+        place = self.memory.place
+        try:
             give_back(self, True)
+        except BaseException:  # interrupts too: whoever lent it closes it once
+            if pool is not None:
+                pool.forsake(place)
+            raise
 
     def _forked(self) -> None:
         self.memory.inherited = True
@@ -153,7 +160,7 @@ def begin(
 
 
 def end(conn: Connection, failed: bool) -> None:
-    """Finish the transaction of a block; the connection is idle or closed afterwards."""
+    """Finish the transaction of a block; a connection that is not idle then is to be closed."""
     if conn.memory.inherited:
         if failed:
             return  # the body's exception says enough
@@ -174,8 +181,5 @@ def end(conn: Connection, failed: bool) -> None:
             raise
         # The body's own exception, or its silence, says more than a failed rollback.
         base.logger.debug("rollback failed: %s", error)
-    finally:
-        if not base.idle(conn):
-            conn.close()
     if how is Ending.LOST:
         raise TransactionLostError(base.LOST_MESSAGE)

@@ -64,8 +64,15 @@ class AsyncConnection(psycopg.AsyncConnection[TupleRow]):
         give_back, self.memory.give_back = self.memory.give_back, None
         if give_back is None:
             await super().close()
-        else:
+            return
+        pool: Any = self._pool
+        place = self.memory.place
+        try:
             await give_back(self, True)
+        except BaseException:  # interrupts too: whoever lent it closes it once
+            if pool is not None:
+                pool.forsake(place)
+            raise
 
     def _forked(self) -> None:
         self.memory.inherited = True
@@ -152,7 +159,7 @@ async def begin(
 
 
 async def end(conn: AsyncConnection, failed: bool) -> None:
-    """Finish the transaction of a block; the connection is idle or closed afterwards."""
+    """Finish the transaction of a block; a connection that is not idle then is to be closed."""
     if conn.memory.inherited:
         if failed:
             return  # the body's exception says enough
@@ -173,8 +180,5 @@ async def end(conn: AsyncConnection, failed: bool) -> None:
             raise
         # The body's own exception, or its silence, says more than a failed rollback.
         base.logger.debug("rollback failed: %s", error)
-    finally:
-        if not base.idle(conn):
-            await conn.close()
     if how is Ending.LOST:
         raise TransactionLostError(base.LOST_MESSAGE)

@@ -24,7 +24,9 @@ class Leavable(Protocol):
 
     def _leave(self, kind: type[BaseException] | None) -> None: ...
 
-    def _forsake(self, thread: int, conn: Any) -> None: ...
+    def _bring_up(self, conn: Any) -> None: ...
+
+    def _forsake(self, thread: int, conn: Any, place: Any) -> None: ...
 
 
 class Leave:
@@ -32,21 +34,60 @@ class Leave:
 
     Attributes:
         conn: The connection of that block, from ``__enter__`` until it is left.
+        place: The title to it, where it is a pool's: it may be somebody else's by the end.
     """
 
-    __slots__ = ("__weakref__", "_handle", "_thread", "conn")
+    __slots__ = ("__weakref__", "_handle", "_thread", "conn", "place")
 
     def __init__(self, handle: Leavable) -> None:
         self._handle, self._thread = handle, get_ident()
         self.conn: Any = None
+        self.place: Any = None
 
     def __call__(self, kind: type[BaseException] | None, error: Any, trace: Any) -> None:
+        self._handle._bring_up(self.conn)
         self._handle._leave(kind)
-        self.conn = None
+        if get_ident() == self._thread:  # elsewhere, it was not this block that was left
+            self.conn = None
 
     def __del__(self) -> None:
-        if self.conn is not None:
-            self._handle._forsake(self._thread, self.conn)
+        # An interrupt may have come before __init__ had set anything.
+        if getattr(self, "conn", None) is not None:
+            self._handle._forsake(self._thread, self.conn, self.place)
+
+
+class Lendable(Protocol):
+    """A handle which lends connections to blocks that it does not keep."""
+
+    def _borrow(self, held: int) -> Any: ...
+
+    def _give_back(self, conn: Any, failed: bool) -> None: ...
+
+    def _forsake(self, thread: object, conn: Any, place: Any) -> None: ...
+
+
+class Block:
+    """A block that is its own ``Leave``: the ``with`` statement keeps it, and drops it in the end."""
+
+    __slots__ = ("_conn", "_handle", "_place")
+
+    def __init__(self, handle: Lendable) -> None:
+        self._handle = handle
+        self._conn: Any = None
+        self._place: Any = None
+
+    def __enter__(self) -> Any:
+        conn = self._handle._borrow(0)
+        self._conn, self._place = conn, conn.memory.place
+        return conn
+
+    def __exit__(self, kind: type[BaseException] | None, error: Any, trace: Any) -> None:
+        self._handle._give_back(self._conn, kind is not None)
+        self._conn = None
+
+    def __del__(self) -> None:
+        if getattr(self, "_conn", None) is not None:
+            self._handle._forsake(None, self._conn, self._place)
 
 
 class Leaving:

@@ -202,9 +202,10 @@ class PoolBase(BasePool):
             self._counters.use_seconds += monotonic() - place.lent_at
             self._lent.pop(place)
 
-    def forsake(self, conn: Any) -> None:
-        """Put *conn* away, in a worker, for a block that ended without being left."""
-        self._leave(conn.memory.place)
+    def forsake(self, place: Place | None) -> None:
+        """Put away, in a worker, what *place* has, for a block that ended without being left."""
+        if place is not None:
+            self._leave(place)
 
     def _leave(self, place: Place) -> None:
         """Have nobody hand *place* anything any more, and what it was handed put away."""
@@ -227,7 +228,7 @@ class PoolBase(BasePool):
                 return None if conn.closed else conn
             if heir is place:
                 return conn
-            if heir.open:
+            if heir.open or heir.conn is conn:  # who has it already may still be asleep
                 heir.give(conn)
             return None if heir.conn is conn else conn
 

@@ -14,8 +14,7 @@ from __future__ import annotations
 import functools
 import threading
 import weakref
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from threading import get_ident
 from time import monotonic
 from typing import Any, cast
@@ -26,14 +25,15 @@ from psycopg.rows import TupleRow
 from pgmonkey.connections import base
 from pgmonkey.connections.base import Handle
 from pgmonkey.connections.driver import Connection, begin, end, open_connection
-from pgmonkey.connections.leaving import Leave, Leaving, fetched
+from pgmonkey.connections.leaving import Block, Leave, Leaving, fetched
 from pgmonkey.connections.pool import Pool
 from pgmonkey.connections.pool_stats import PoolStats
+from pgmonkey.connections.turn import Turn
 from pgmonkey.errors import HandleError
 
 
-def _take(lock: threading.Lock, seconds: float) -> bool:
-    return lock.acquire(timeout=seconds)
+def _take(turn: Turn, seconds: float) -> bool:
+    return turn.acquire(seconds)
 
 
 class _SyncHandle(Handle):
@@ -61,7 +61,7 @@ class _SyncHandle(Handle):
         leave = fetched(self)
         conn = self._enter()
         if leave is not None:
-            leave.conn = conn
+            leave.conn, leave.place = conn, conn.memory.place
         return conn
 
     __exit__ = Leaving()
@@ -74,7 +74,10 @@ class _SyncHandle(Handle):
         """End this thread's innermost block, which raised an exception of *kind* or none."""
         raise NotImplementedError
 
-    def _forsake(self, thread: object, conn: Connection) -> None:
+    def _bring_up(self, conn: Connection) -> None:
+        """Make the block of *conn* the innermost: others may not have been left in their turn."""
+
+    def _forsake(self, thread: object, conn: Connection, place: Any) -> None:
         """Put away the connection of a block of *thread* that nobody will leave."""
         raise NotImplementedError
 
@@ -96,7 +99,7 @@ class ConnectionHandle(_SyncHandle):
 
     def _reset(self) -> None:
         self._conn: Connection | None = None
-        self._free = threading.Lock()
+        self._free = Turn()
         self._owner: int | None = None
         self._depth = 0
 
@@ -128,13 +131,13 @@ class ConnectionHandle(_SyncHandle):
         try:
             conn = self._sound()
             begin(conn, self.settings, self.connection_type, self._patience)
+            conn.memory.lend(me)
+            self._owner, self._depth = me, 1
+            return conn
         except BaseException:  # interrupts too: the next block must find it free
             self._close()  # it may be in the middle of a transaction
             self._free.release()
             raise
-        conn.memory.lend(me)
-        self._owner, self._depth = me, 1
-        return conn
 
     def _leave(self, kind: type[BaseException] | None) -> None:
         try:
@@ -150,14 +153,16 @@ class ConnectionHandle(_SyncHandle):
             end(conn, kind is not None)
         finally:
             self._owner = None
+            if not base.idle(conn):  # broken, or interrupted before it was ended
+                self._close()
             self._free.release()
             if self.closed:
                 self._close_if_free()
 
-    def _forsake(self, thread: object, conn: Connection) -> None:
-        if self._conn is conn and self._owner == thread:
+    def _forsake(self, thread: object, conn: Connection, place: Any) -> None:
+        if self._conn is conn and self._free.owner == thread:
             self._depth -= 1
-            if not self._depth:
+            if self._depth <= 0:
                 self._owner = None
                 self._close()
                 self._free.release()
@@ -191,8 +196,10 @@ class ConnectionHandle(_SyncHandle):
 
     def _close_if_free(self) -> None:
         if _take(self._free, 0):
-            self._close()
-            self._free.release()
+            try:
+                self._close()
+            finally:
+                self._free.release()
 
     def _forked(self) -> None:
         self._reset()
@@ -241,7 +248,7 @@ class PoolHandle(_SyncHandle):
         try:
             self._blocks.setdefault(me, []).append(conn)
         except BaseException:  # an interrupt: nobody will leave this block
-            self._forsake(me, conn)
+            self._forsake(me, conn, conn.memory.place)
             raise
         return conn
 
@@ -255,21 +262,14 @@ class PoolHandle(_SyncHandle):
         self._close_block(get_ident(), conn)
         self._give_back(conn, kind is not None)
 
-    @contextmanager
-    def connection(self) -> Iterator[psycopg.Connection[TupleRow]]:
+    def connection(self) -> AbstractContextManager[psycopg.Connection[TupleRow]]:
         """A block that may end in another thread than it began in.
 
         Some frameworks run the two halves of a generator in different threads; there,
         write ``with handle.connection() as conn:``. The methods of the handle do not
         see such a block; those of the connection are all there.
         """
-        conn = self._borrow(0)
-        failed = True
-        try:
-            yield conn
-            failed = False
-        finally:
-            self._give_back(conn, failed)
+        return Block(self)
 
     def lend(self) -> psycopg.Connection[TupleRow]:
         """Lend a connection whose ``close()`` gives it back to the pool, rolled back.
@@ -304,12 +304,18 @@ class PoolHandle(_SyncHandle):
         if not held:
             self._blocks.pop(borrower, None)
 
-    def _forsake(self, borrower: object, conn: Connection) -> None:
+    def _bring_up(self, conn: Connection) -> None:
+        held = self._blocks.get(get_ident(), [])
+        if conn in held:
+            held.remove(conn)
+            held.append(conn)
+
+    def _forsake(self, borrower: object, conn: Connection, place: Any) -> None:
         """Put away the connection of a block that nobody will leave."""
         self._close_block(borrower, conn)
         pool = cast("Pool | None", conn._pool)
         if pool is not None:
-            pool.forsake(conn)
+            pool.forsake(place)
 
     def _current(self, what: str) -> Connection:
         held = self._blocks.get(get_ident())

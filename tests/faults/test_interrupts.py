@@ -16,6 +16,7 @@ import pytest
 
 from pgmonkey import PGConnectionManager
 from support import interrupted
+from support.everywhere import everywhere
 from support.ledger import Ours, both_slots, opened
 from support.wait import until
 
@@ -99,4 +100,93 @@ def test_block_whose_exit_is_never_called_ends_when_the_statement_drops_it(serve
     with handle as conn:
         assert conn.execute("SELECT to_regclass('unfinished')").fetchone() == (None,)
     assert server.sessions("dropped") == 1
+    manager.clear_cache()
+
+
+def _plain(handle: Any) -> None:
+    with handle as conn:
+        (left,) = conn.execute("SELECT current_setting('our.mark', true)").fetchone()
+        assert not left, "a transaction that was interrupted goes on in the next block"
+        conn.execute("SET LOCAL our.mark TO 'here'")
+
+
+def _nested(handle: Any) -> None:
+    with handle as conn, handle as other:
+        conn.execute("SELECT 1")
+        other.execute("SELECT 1")
+
+
+def _wandering(handle: Any) -> None:
+    with handle.connection() as conn:
+        conn.execute("SELECT 1")
+
+
+def _lent(handle: Any) -> None:
+    conn = handle.lend()
+    try:
+        conn.execute("SELECT 1")
+    finally:
+        try:
+            conn.close()
+        except KeyboardInterrupt:
+            if conn.memory.give_back is not None:  # it has not even begun
+                conn.close()
+            raise
+
+
+@pytest.mark.parametrize("rivals", [0, 2])
+@pytest.mark.parametrize(
+    ("kind", "use"),
+    [
+        ("normal", _plain),
+        ("pool", _plain),
+        ("pool", _nested),
+        ("pool", _wandering),
+        ("pool", _lent),
+    ],
+)
+def test_ctrl_c_at_every_single_moment_of_a_block_loses_nothing(server, kind, use, rivals):
+    """Chance seldom hits the moments between two steps; here each one is hit.
+
+    The rivals are other threads, which must not notice.
+    """
+    size = 2 if use is _nested else 1
+    config = {
+        "connection_settings": server.dsn_args(application_name="everywhere"),
+        "pool_settings": {"min_size": size, "max_size": size, "timeout": 5},
+        "connection_options": {"pooler": "transaction"},  # has something to begin with
+        "sync_settings": {"statement_timeout": "10s"},
+    }
+    manager = PGConnectionManager()
+    handle = manager.get_database_connection_from_dict(config, kind)
+    over, wrong = threading.Event(), []
+
+    def rival() -> None:
+        while not over.is_set():
+            try:
+                with handle as conn:
+                    conn.execute("SELECT 1")
+            except Exception as error:
+                wrong.append(error)
+
+    if use is _nested:
+        rivals //= 2  # two who want a second one each would wait for each other
+    threads = [threading.Thread(target=rival) for _ in range(rivals)]
+    for thread in threads:
+        thread.start()
+    try:
+        for moment in everywhere(lambda: use(handle)):
+            try:
+                _plain(handle)
+            except Exception as error:
+                wrong.append(f"{moment}: {error}")
+            if wrong:
+                break
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+    assert wrong == []
+    assert not handle.busy or until(lambda: not handle.busy) is None
+    until(lambda: server.sessions("everywhere") <= size)
     manager.clear_cache()

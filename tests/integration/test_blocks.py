@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import psycopg
@@ -18,6 +19,7 @@ from pgmonkey import (
     TransactionLostError,
 )
 from support.kinds import ALL, POOLS, SINGLE, block, get, one, settle
+from support.wait import until
 
 
 @pytest.fixture
@@ -267,6 +269,21 @@ async def test_swallowed_loss_of_the_connection_is_reported(
 
 
 @pytest.mark.parametrize("kind", ALL)
+async def test_block_left_in_the_middle_of_a_command_says_that_it_is_not_committed(
+    manager, config_dict, kind, rows
+):
+    handle = await get(manager, config_dict, kind)
+    with pytest.raises(TransactionLostError, match="in the middle of a command"):
+        async with block(handle) as conn:
+            await settle(conn.execute(INSERT, ["a"]))
+            conn.pgconn.send_query(b"SELECT 1")
+    assert conn.closed
+    assert rows() == 0
+    async with block(handle) as conn:
+        assert await one(conn, "SELECT 1") == 1
+
+
+@pytest.mark.parametrize("kind", ALL)
 async def test_connection_lost_during_commit_leaves_the_outcome_unknown(
     manager, config_dict, kind, server, table
 ):
@@ -413,6 +430,45 @@ async def test_connection_block_may_end_where_it_did_not_begin(manager, config_d
         conn.execute(INSERT, ["a"])
         await asyncio.to_thread(context.__exit__, None, None, None)
     assert rows() == 1
+
+
+def test_generators_that_take_turns_in_one_thread_keep_their_own_connections(config_dict, rows):
+    """The block that began first ends first, and must not end the other one."""
+    manager = PGConnectionManager()
+    pool = manager.get_database_connection_from_dict(config_dict, "pool")
+
+    def insert(*names: str) -> Iterator[None]:
+        with pool as conn:
+            for name in names:
+                conn.execute(INSERT, [name])
+                yield
+
+    first, second = insert("a", "b"), insert("c", "d")
+    next(first), next(second)
+    first.close()  # rolls back
+    list(second)
+    assert rows() == 2
+    assert pool.stats().in_use == 0
+    manager.clear_cache()
+
+
+def test_block_that_is_dropped_in_another_thread_gives_its_connection_back(config_dict, rows):
+    manager = PGConnectionManager()
+    pool = manager.get_database_connection_from_dict(config_dict, "pool")
+
+    def insert() -> Iterator[None]:
+        with pool as conn:
+            conn.execute(INSERT, ["a"])
+            yield
+
+    generator = insert()
+    next(generator)
+    thread = threading.Thread(target=generator.close)
+    thread.start()
+    thread.join()
+    until(lambda: pool.stats().in_use == 0)
+    assert rows() == 0
+    manager.clear_cache()
 
 
 @pytest.mark.parametrize("kind", ALL)

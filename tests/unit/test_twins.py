@@ -42,6 +42,8 @@ APART = {
     "__enter__": "likewise",
     "__aexit__": "likewise",
     "_forsake": "likewise",
+    "connection": "likewise",
+    "_bring_up": "likewise",
     "__init__": "likewise",
     "_reset": "the locks and what identifies an owner have other types",
     "Place": "a thread sleeps on a lock, a task on a future",
