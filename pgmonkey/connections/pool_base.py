@@ -21,10 +21,8 @@ import contextlib
 import logging
 import random
 import sys
-import traceback
 from collections import deque
 from dataclasses import fields
-from pathlib import Path
 from time import monotonic
 from typing import Any
 
@@ -32,7 +30,7 @@ from psycopg_pool import PoolTimeout, TooManyRequests
 from psycopg_pool.base import BasePool
 
 from pgmonkey.config.settings import PoolSettings
-from pgmonkey.connections import base
+from pgmonkey.connections import base, leaks
 from pgmonkey.connections.pool_place import Place
 from pgmonkey.connections.pool_stats import Cause, Counters, PoolStats
 
@@ -53,10 +51,6 @@ JITTER = 0.1  # lest all programs come back at once
 
 # Settings that psycopg_pool does not know.
 OURS = ("check_on_checkout", "leak_after")
-
-# Innermost calls to show of who holds a connection for too long.
-LEAK_FRAMES = 20
-HERE = str(Path(__file__).parent)
 
 
 class PoolBase(BasePool):
@@ -155,10 +149,7 @@ class PoolBase(BasePool):
             self._lent[place] = None
             place.conn._pool = self
         if self._leak_after:
-            calls = traceback.walk_stack(sys._getframe(2))
-            place.borrowed_in = traceback.StackSummary.extract(
-                calls, limit=LEAK_FRAMES, lookup_lines=False
-            )
+            place.borrowed_in = leaks.calls(sys._getframe(2))
 
     # Taking back.
 
@@ -344,13 +335,7 @@ class PoolBase(BasePool):
                 place.told = True
             self._counters.leaks += len(late)
         for place in late:
-            theirs = [call for call in place.borrowed_in or [] if HERE not in call.filename]
-            logger.warning(
-                "pool %s: a connection is held for %.0f s by now; it was borrowed in\n%s",
-                self.name,
-                now - place.lent_at,
-                "".join(traceback.StackSummary.from_list(theirs[::-1]).format()).rstrip(),
-            )
+            leaks.report(self.name, now - place.lent_at, place.borrowed_in)
 
     def _errand(self, work: str, *arguments: Any, after: float = 0.0) -> None:
         """Have a worker call the method *work*, in *after* seconds."""
