@@ -75,16 +75,16 @@ class _Event(AEvent):
 
     Before Python 3.12 ``asyncio.wait_for`` loses one that arrives just as the wait ends.
     The pool's scheduler then goes on in an event loop that has stopped all else, and
-    ``asyncio.run`` waits for it for ever.
+    ``asyncio.run`` waits for it for ever. The scheduler looks at its clock whenever it is
+    woken, so the end of the time may as well set the event.
     """
 
     async def wait_timeout(self, timeout: float) -> bool:
-        waiting = asyncio.ensure_future(self.wait())
+        alarm = asyncio.get_running_loop().call_later(timeout, self.set)
         try:
-            await asyncio.wait([waiting], timeout=timeout)
+            return await self.wait()
         finally:
-            waiting.cancel()
-        return self.is_set()
+            alarm.cancel()
 
 
 class AsyncPool(PoolBase, AsyncConnectionPool[AsyncConnection]):

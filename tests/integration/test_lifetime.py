@@ -170,6 +170,30 @@ def test_handle_of_an_ended_loop_says_so(config):
     assert (done.stderr, done.returncode) == ("", 0)
 
 
+def test_pool_whose_loop_was_closed_without_ending_its_tasks_goes_quietly(config):
+    """Unlike asyncio.run, a bare loop cancels nothing; asyncio complains of tasks left so."""
+    done = run(
+        """
+        import asyncio, gc
+        from pgmonkey import PGConnectionManager
+
+        manager = PGConnectionManager()
+
+        async def main():
+            async with manager.get_database_connection_from_dict(CONFIG, "async_pool") as conn:
+                await conn.execute("SELECT 1")
+
+        loop = asyncio.new_event_loop()
+        loop.run_until_complete(main())
+        loop.close()
+        manager.clear_cache()
+        gc.collect()
+        """,
+        config,
+    )
+    assert (done.stdout, done.stderr, done.returncode) == ("", "", 0)
+
+
 OPEN_ALL_FOUR = """
     import asyncio, sys, time
     from pgmonkey import PGConnectionManager
