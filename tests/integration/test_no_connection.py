@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import socket
 import threading
@@ -116,6 +117,26 @@ async def test_exhausted_pool_says_its_size_and_who_waits(manager, config_dict, 
                 pass
     async with block(handle) as conn:
         assert await one(conn, "SELECT 1") == 1
+
+
+@pytest.mark.parametrize("kind", POOLS)
+async def test_as_many_as_max_waiting_wait_and_the_next_one_is_refused(manager, config_dict, kind):
+    section = {"min_size": 1, "max_size": 1, "max_waiting": 1, "timeout": 30}
+    config_dict["pool_settings"] = config_dict["async_pool_settings"] = section
+    handle = await get(manager, config_dict, kind)
+
+    async def ask() -> Any:
+        async with block(handle.connection()) as conn:
+            return await one(conn, "SELECT 1")
+
+    async with block(handle):
+        aside = ask() if kind == "async_pool" else asyncio.to_thread(lambda: asyncio.run(ask()))
+        first = asyncio.create_task(aside)
+        await asyncio.to_thread(until, lambda: handle.stats().waiting == 1)
+        with pytest.raises(psycopg_pool.TooManyRequests, match="1 wait for a connection of the"):
+            await ask()
+    assert await first == 1
+    assert handle.stats().waiting == 0
 
 
 @pytest.mark.parametrize("kind", POOLS)
