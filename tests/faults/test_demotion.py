@@ -29,3 +29,15 @@ def test_statement_refused_in_a_transaction_that_asked_to_be_read_only_costs_no_
             conn.execute("CREATE TABLE refused ()")
         assert both_slots(pool, 2)
         assert sum(pool.handle.stats().discards.values()) == 0
+
+
+def test_session_that_a_primary_ended_takes_the_idle_ones_with_it(server):
+    """They live, but whether at a primary is in doubt; nobody needs to ask for one first."""
+    args = server.dsn_args(application_name="doubted", target_session_attrs="read-write")
+    with opened(Ours, args, min_size=3, max_size=3, timeout=10) as pool:
+        until(lambda: pool.handle.stats().idle == 3)
+        with pytest.raises(psycopg.errors.AdminShutdown), pool.block() as conn:
+            conn.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+        until(lambda: pool.handle.stats().discards["demoted"] == 3)
+        until(lambda: pool.handle.stats().idle == 3)
+        assert both_slots(pool, 3)
