@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from support import faults
-from support.ledger import Ours, opened
+from support.ledger import Ours, both_slots, opened
 from support.wait import until
 
 
@@ -52,3 +52,22 @@ def test_pool_tries_on_as_long_as_somebody_waits_and_then_rests(mortal_server, c
         with pool.block() as conn:
             assert conn.execute("SELECT 1").fetchone() == (1,)
         assert pool.handle.stats().connect_errors <= tried + 1
+
+
+def test_who_comes_in_a_long_pause_is_served_at_once_and_the_pool_is_whole_again(server):
+    """With nobody waiting the pauses grow to 5 s, twice what this one is ready to wait."""
+    name = "hastened"
+    with server.database() as database, server.admin() as admin:
+        args = database.dsn_args(application_name=name)
+        with opened(Ours, args, min_size=4, max_size=4, timeout=2.5) as pool:
+            until(lambda: pool.handle.stats().idle == 4)
+            admin.execute(f'ALTER DATABASE "{database.name}" ALLOW_CONNECTIONS false')
+            server.terminate("application_name", name)
+            with pytest.raises(faults.PoolTimeout), pool.block():
+                pass
+            until(lambda: pool.handle._pool._pause >= 4)
+            admin.execute(f'ALTER DATABASE "{database.name}" ALLOW_CONNECTIONS true')
+            with pool.block() as conn:
+                assert conn.execute("SELECT 1").fetchone() == (1,)
+            until(lambda: server.sessions(name) == 4)
+            assert both_slots(pool, 4)
