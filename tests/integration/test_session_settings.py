@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import psycopg
 import pytest
 from psycopg import sql
@@ -165,3 +167,29 @@ async def test_password_that_changed_while_connecting_is_tried_once_more(
     with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
         await settle(manager.get_from_settings(settings, kind))
     assert int((tmp_path / "calls").read_text()) == calls + 2
+
+
+@pytest.mark.parametrize("kind", ALL)
+async def test_block_on_a_silent_network_fails_in_time_as_its_settings_are_sent(
+    manager, config_dict, kind, proxy
+):
+    """Without a limit it would begin when the network is back, long after its patience."""
+    config_dict["connection_options"] = {"pooler": "transaction"}
+    config_dict[section(kind)] = {"statement_timeout": "7s"}
+    config_dict["connection_settings"].update(
+        port=proxy.port, hostaddr="127.0.0.1", connect_timeout=2
+    )
+    sizes = {"min_size": 1, "max_size": 1, "timeout": 2}
+    config_dict["pool_settings"] = config_dict["async_pool_settings"] = sizes
+    handle = await get(manager, config_dict, kind)
+    thaw = threading.Timer(20, proxy.thaw)
+    proxy.freeze()
+    thaw.start()
+    try:
+        with pytest.raises(psycopg.OperationalError, match="did not answer in time as the block"):
+            async with block(handle):
+                pass
+    finally:
+        thaw.cancel()
+        proxy.thaw()
+    await settle(handle.disconnect())
