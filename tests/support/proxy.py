@@ -29,6 +29,8 @@ class TcpProxy:
         self.target = target
         self._flowing = threading.Event()
         self._flowing.set()
+        self._ending = threading.Event()
+        self._ending.set()
         self._delay = 0.0
         self._lock = threading.Lock()
         self._open: set[socket.socket] = set()
@@ -59,6 +61,10 @@ class TcpProxy:
         """Let everything that was held back pass."""
         self._flowing.set()
 
+    def withhold_ends(self) -> None:
+        """Pass on what either side says but not that it has hung up, until ``close``."""
+        self._ending.clear()
+
     def delay(self, seconds: float) -> None:
         """Hold back every chunk for *seconds*, in each direction; 0 stops that."""
         self._delay = seconds
@@ -72,6 +78,7 @@ class TcpProxy:
         self._listener.close()
         self.cut()
         self._flowing.set()
+        self._ending.set()
 
     def __enter__(self) -> TcpProxy:
         return self
@@ -125,6 +132,7 @@ class TcpProxy:
                 self._flowing.wait()
                 sink.sendall(chunk)
             self._flowing.wait()
+            self._ending.wait()
             sink.shutdown(socket.SHUT_WR)
         except OSError:
             for end in (source, sink):
