@@ -103,6 +103,45 @@ def test_childs_exit_leaves_the_parents_session_and_transaction_alone(run, kind)
     )
 
 
+@pytest.mark.parametrize("kind", ["normal", "pool"])
+def test_child_that_closes_an_inherited_connection_does_not_end_the_parents_session(run, kind):
+    """libpq says goodbye to the server on closing, whose process that is."""
+    run(
+        f"""
+        handle = manager.get_database_connection_from_dict(CONFIG, "{kind}")
+        with handle as conn:
+            child = os.fork()
+            if child == 0:
+                conn.close()
+                os._exit(0)
+            wait(child)
+            assert conn.execute("SELECT 1").fetchone() == (1,)
+        """
+    )
+
+
+@pytest.mark.parametrize("kind", ["async", "async_pool"])
+def test_child_that_closes_an_inherited_async_connection_does_not_end_it(run, kind):
+    run(
+        f"""
+        import asyncio
+
+        async def main():
+            handle = await manager.get_database_connection_from_dict(CONFIG, "{kind}")
+            async with handle as conn:
+                child = os.fork()
+                if child == 0:
+                    await conn.close()
+                    os._exit(0)
+                wait(child)
+                cursor = await conn.execute("SELECT 1")
+                assert await cursor.fetchone() == (1,)
+
+        asyncio.run(main())
+        """
+    )
+
+
 @pytest.mark.parametrize(
     ("kind", "enter"),
     [("normal", "handle"), ("pool", "handle"), ("pool", "handle.connection()")],
@@ -142,6 +181,30 @@ def test_child_of_a_process_whose_threads_hold_connections_starts_afresh(run):
         stop.set()
         for thread in threads:
             thread.join()
+        """
+    )
+
+
+def test_fork_while_the_pools_scheduler_holds_its_lock_does_not_block_the_child(run):
+    """No program can choose that moment, and none can avoid it."""
+    run(
+        """
+        import signal
+        pool = manager.get_database_connection_from_dict(CONFIG, "pool")
+        held, over = threading.Event(), threading.Event()
+        def hold():
+            with pool._pool._sched._lock:
+                held.set()
+                over.wait()
+        thread = threading.Thread(target=hold)
+        thread.start()
+        held.wait()
+        def work():
+            signal.alarm(60)
+            ask(pool, 1, -1)
+        wait(in_child(work))
+        over.set()
+        thread.join()
         """
     )
 
