@@ -238,10 +238,20 @@ def _row(advice: Advice, facts: Facts, results: tuple[Result, ...]) -> Row:
         status = "OK" if int(setting.value) >= int(advice.value) else "MISMATCH"
     else:
         status = "OK" if setting.value == advice.value else "MISMATCH"
-    waived = any(r.check.setting == advice.name and r.status == "WAIVED" for r in results)
-    if waived and status == "MISMATCH":
-        status = "WAIVED"
-    return Row(advice.name, advice.value, *shown, status)
+    return Row(advice.name, advice.value, *shown, _as_judged(advice.name, status, results))
+
+
+def _as_judged(setting: str, status: Status, results: tuple[Result, ...]) -> Status:
+    """Return the status of a row, which fails no more than its check does.
+
+    What the user has waived, made a lesser matter or left out there is so in the table too.
+    """
+    if status != "MISMATCH":
+        return status
+    said = [result.status for result in results if result.check.setting == setting]
+    if not said and any(check.setting == setting for check in CHECKS):
+        return "N/A"
+    return next((word for word in said if word in ("WAIVED", "REVIEW")), status)
 
 
 def _rules(facts: Facts) -> tuple[Rule, ...]:

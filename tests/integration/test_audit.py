@@ -581,6 +581,9 @@ def test_fingerprints_stay_from_run_to_run(spoilt: Path):
         ("--severity PGM-TMO-001=critical --fail-on critical", 1),
         ("--select PGM-ADM,PGM-TLS --fail-on high", 0),
         ("--skip PGM-CAP --fail-on high", 0),
+        ("--skip PGM-CAP", 0),
+        ("--select PGM-AUT,PGM-TLS", 0),
+        ("--severity PGM-CAP-001=low --skip PGM-CAP-002", 0),
     ],
 )
 def test_exit_code_is_what_fail_on_says(spoilt: Path, options: str, code: int):
