@@ -101,6 +101,7 @@ class Client:
         max_size: Connections that one process may hold, for the configured type.
         largest_pool: The same for the largest pool that the configuration sizes, whatever
             its type; 0 when it sizes none.
+        connect_timeout: In seconds, as it was written; "" where no source sets it.
     """
 
     name: str
@@ -122,6 +123,7 @@ class Client:
     os_user: str = ""
     max_size: int = 1
     largest_pool: int = 0
+    connect_timeout: str = ""
     root_exists: bool = field(default=False, compare=False)
 
     @property
@@ -194,6 +196,7 @@ def resolve(settings: Settings) -> Client:
         os_user=_os_user(),
         max_size=max_size,
         largest_pool=max(sized, default=0),
+        connect_timeout=value("connect_timeout"),
         root_exists=root == "system" or (bool(root) and Path(root).exists()),
     )
 

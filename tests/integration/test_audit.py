@@ -661,6 +661,27 @@ def test_environment_alone_is_enough(config_dict: dict[str, Any]):
         assert place["region"]["startLine"] == 1
 
 
+def test_waiting_time_of_the_environment_counts_and_what_the_dsn_says_is_changed_there(
+    config_dict: dict[str, Any],
+):
+    args = config_dict["connection_settings"]
+    dsn = (
+        f"host={args['host']} port={args['port']} user={args['user']} "
+        f"dbname={args['dbname']} sslmode=require"
+        + (f" hostaddr={args['hostaddr']}" if "hostaddr" in args else "")
+    )
+    env = {"PGPASSWORD": args["password"], "PGCONNECT_TIMEOUT": "7"}
+    done = audit(None, "--dsn", dsn, "--json", env=env)
+    found = json.loads(done.stdout)
+    assert said(found, "PGM-TMO-001")["status"] == "OK"
+    remedy = said(found, "PGM-TLS-004")["remedy"]
+    assert remedy == {"where": "in --dsn", "lines": ["sslmode=verify-full", "sslrootcert=ca.crt"]}
+    without = {"PGCONNECT_TIMEOUT": "7"}
+    refused = json.loads(audit(None, "--dsn", dsn, "--json", env=without).stdout)
+    remedy = said(refused, "PGM-ADM-002")["remedy"]
+    assert remedy == {"where": "in the environment", "lines": ["PGPASSWORD=..."]}
+
+
 def test_references_are_resolved_as_everywhere(config_dict: dict[str, Any], tmp_path: Path):
     password = config_dict["connection_settings"]["password"]
     config_dict["connection_settings"]["password"] = "${AUDIT_PASSWORD}"

@@ -11,6 +11,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pgmonkey.config.keys import ASYNC_POOL, CONNECTION, OPEN_SECTIONS, POOL
+from pgmonkey.config.load import DSN, ENVIRONMENT
+from pgmonkey.server.checks.words import in_config
 
 if TYPE_CHECKING:
     from pgmonkey.server.checks.model import Facts, Remedy
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 SECTIONS = (CONNECTION, POOL, ASYNC_POOL, *OPEN_SECTIONS)
 VERIFYING = ("sslmode: verify-ca", "sslmode: verify-full")
 FILE = "a configuration file"
+FROM_VARIABLE = ("password", "{from_env: PGPASSWORD}")
 
 
 def pasted(remedy: Remedy, key: str, facts: Facts) -> Remedy:
@@ -27,7 +30,7 @@ def pasted(remedy: Remedy, key: str, facts: Facts) -> Remedy:
     one libpq refuses to connect.
     """
     name = facts.settings.name
-    inside = "in the environment" if name == "<environment>" else f"in {name}"
+    inside = in_config(facts)
     if not remedy.where.startswith(inside) or not all(map(_is_pair, remedy.lines)):
         return remedy
     lines = remedy.lines
@@ -37,12 +40,18 @@ def pasted(remedy: Remedy, key: str, facts: Facts) -> Remedy:
     section = key.partition(".")[0]
     if section not in SECTIONS:
         return replace(remedy, lines=lines)
-    if name not in ("<environment>", "--dsn"):
+    if name != ENVIRONMENT:
         indented = (f"  {line}" for line in lines)
         return replace(remedy, lines=(f"{section}:", *indented))
     pairs = [(x.partition(": ")[0], x.partition(": ")[2].strip("'")) for x in lines]
-    if section == CONNECTION and name == "--dsn":
-        return replace(remedy, lines=tuple(f"{keyword}={value}" for keyword, value in pairs))
+    if pairs == [FROM_VARIABLE]:
+        # The variable is all that is wanted; a secret is no part of a command line.
+        return replace(remedy, lines=("PGPASSWORD=...",), where="in the environment")
+    marks = (facts.settings.marks.get(f"{CONNECTION}.{keyword}") for keyword, _ in pairs)
+    if section == CONNECTION and any(mark is not None and mark.file == DSN for mark in marks):
+        # What it says goes before any variable.
+        where = remedy.where.replace(inside, f"in {DSN}", 1)
+        return replace(remedy, lines=tuple(f"{k}={value}" for k, value in pairs), where=where)
     variables = _variables() if section == CONNECTION else {}
     if all(keyword in variables for keyword, _ in pairs):
         return replace(remedy, lines=tuple(f"{variables[k]}={value}" for k, value in pairs))

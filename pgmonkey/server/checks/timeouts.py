@@ -90,7 +90,7 @@ def connect_timeout(facts: Facts) -> Judgement:
     """Good: 10 seconds. Bad: none, so that a silent host is waited for by the system's limits."""
     if facts.socket:
         return not_applicable("a Unix socket answers at once")
-    given = str(facts.settings.connection.get("connect_timeout", "0"))
+    given = facts.client.connect_timeout
     seconds = int(given) if given.lstrip("-").isdigit() else 0
     limit = effective(facts, "authentication_timeout")
     server = limit / 1000 if isinstance(limit, float) else 60.0
@@ -106,10 +106,10 @@ def connect_timeout(facts: Facts) -> Judgement:
 def pool_wait(facts: Facts) -> Judgement:
     """Good: pool timeout 30 s, connect_timeout 10 s. Bad: 5 s and 10 s, which hides the cause."""
     pool = pooled(facts)
-    given = str(facts.settings.connection.get("connect_timeout", "0"))
+    given = facts.client.connect_timeout
     if pool is None:
         return not_applicable("this type has no pool")
-    if not given.isdigit() or given == "0":
+    if not given.isdigit() or int(given) == 0:
         return not_applicable("connect_timeout is not set; see PGM-TMO-001")
     needed = int(given) * len(facts.client.endpoints)
     if pool.timeout >= needed:
