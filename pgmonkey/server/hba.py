@@ -127,6 +127,8 @@ class Rule:
     @property
     def strength(self) -> int:
         """A number to compare rules with: the higher, the safer."""
+        if self.method == "trust" and self.client_certificate == "verify-full":
+            return STRENGTH["cert"]  # the same proof; only system_user knows of no name
         extra = _CLIENT_CERTIFICATE if self.client_certificate and self.method != "cert" else 0
         return STRENGTH.get(self.method, 0) + extra
 

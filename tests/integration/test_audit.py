@@ -242,6 +242,9 @@ def test_full_server_is_told_as_such_and_by_whoever_still_gets_in(server: PgServ
         assert done.code == 3
         assert "error[PGM320]" in done.stderr
         assert "max_connections = 20" in done.stdout
+        # Which limit is used up is said by the server's words alone; none is lifted on a guess.
+        assert "SHOW max_connections;" in done.stdout
+        assert "CONNECTION LIMIT" not in done.stdout
         stack.close()
         assert audit(tmp_path / "config.yaml", "--fail-on", "critical").code == 0
 
@@ -453,12 +456,14 @@ def test_plain_attempt_is_not_answered_with_a_line_for_tls(
         travels = said(found, "PGM-AUT-003")
         assert (travels["status"], travels["severity"]) == ("MISMATCH", "critical")
         assert travels["remedy"]["lines"] == ["connection_settings:", "  sslmode: require"]
+        assert "hostnossl line with reject" in travels["remedy"]["where"]
         assert "hostssl" not in json.dumps(travels)
         with server.hba(rules[1:]):
             found = verdict(write(tmp_path, config_dict))
+    # Neither the key alone nor a line with reject would leave this client a way in.
     travels = said(found, "PGM-AUT-003")
     assert travels["remedy"]["lines"] == ["connection_settings:", "  sslmode: require"]
-    assert "hostnossl line with reject" in travels["remedy"]["where"]
+    assert travels["remedy"]["where"].endswith(", once a hostssl line admits this client")
     assert said(found, "PGM-HBA-003")["status"] == "MISMATCH"
 
 

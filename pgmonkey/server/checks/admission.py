@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pgmonkey.server.checks.login import may_log_in
 from pgmonkey.server.checks.model import (
     NO_LOGIN,
-    Answer,
     Check,
     Facts,
     Judgement,
@@ -21,7 +21,7 @@ from pgmonkey.server.checks.model import (
 )
 from pgmonkey.server.checks.words import (
     IN_PSQL,
-    identifier,
+    demanding_tls,
     in_config,
     is_local,
     rule_finding,
@@ -229,57 +229,11 @@ def right_address(facts: Facts) -> Judgement:
     )
 
 
-def may_log_in(facts: Facts) -> Answer:
-    """Good: LOGIN, valid, CONNECT. Bad: the role's password has expired."""
-    if facts.evidence is None:
-        return _after_the_rules(facts)
-    role, database = facts.evidence.role, facts.evidence.database
-    if isinstance(role, Unread):
-        return unknown(role)
-    name = identifier(role.name)
-    if not role.login:
-        return fail(f"role {role.name} may not log in", f"ALTER ROLE {name} LOGIN;", where=IN_PSQL)
-    if role.valid_until is not None and role.valid_until <= facts.now:
-        return fail(
-            f"the password of role {role.name} expired on {role.valid_until:%Y-%m-%d}",
-            f"ALTER ROLE {name} VALID UNTIL 'infinity';",
-            where=IN_PSQL,
-        )
-    if isinstance(database, Unread):
-        return unknown(database)
-    base = identifier(database.name)
-    if not database.allows_connections:
-        lines = (f"ALTER DATABASE {base} ALLOW_CONNECTIONS true;",)
-        return fail(f"database {database.name} allows no connections", *lines, where=IN_PSQL)
-    if not database.connect:
-        lines = (f"GRANT CONNECT ON DATABASE {base} TO {name};",)
-        return fail(f"role {role.name} lacks CONNECT on {database.name}", *lines, where=IN_PSQL)
-    return ok(f"{role.name} may connect to {database.name}")
-
-
-def _after_the_rules(facts: Facts) -> Judgement:
-    """Return what a login was refused for that the rules had let through, by its SQLSTATE."""
-    role, base = identifier(facts.client.user), identifier(facts.client.dbname)
-    lines = {
-        "28000": (f"ALTER ROLE {role} LOGIN;",),
-        "42501": (f"GRANT CONNECT ON DATABASE {base} TO {role};",),
-        "3D000": (f"CREATE DATABASE {base} OWNER {role};",),
-        # The words tell which of the two limits it is; no code does.
-        "53300": (
-            f"ALTER ROLE {role} CONNECTION LIMIT -1;",
-            f"ALTER DATABASE {base} CONNECTION LIMIT -1;",
-        ),
-    }.get(facts.login_state)
-    if lines is None:
-        return unknown(NO_LOGIN)
-    return fail(facts.refusal.removeprefix("REFUSED: "), *lines, where=IN_PSQL)
-
-
 def no_downgrade(facts: Facts) -> Judgement:
     """Good: without TLS the server refuses. Bad: hostnossl ... password beside hostssl ... reject."""
     if facts.socket or facts.client.sslmode not in ("allow", "prefer"):
         return not_applicable("libpq makes no attempt without TLS here")
-    remedy = ("sslmode: verify-full",)
+    remedy, where = ("sslmode: verify-full",), demanding_tls(facts)
     if facts.admission is not None and facts.admission.certain:
         plain = facts.admission.plaintext
         if plain is None:
@@ -300,19 +254,19 @@ def no_downgrade(facts: Facts) -> Judgement:
         return fail(
             found,
             *remedy,
-            where=in_config(facts),
+            where=where,
             severity="high" if weaker else "medium",
         )
     if facts.plain_login:
         found = "this login was made without TLS although TLS was asked for first"
-        return fail(found, *remedy, where=in_config(facts))
+        return fail(found, *remedy, where=where)
     if facts.auth_plain is None or facts.auth_plain.kind == "unreachable":
         return unknown(facts.not_asked, READ_HBA)
     if facts.auth_plain.kind not in SERVES:
         return ok("without TLS the server refuses this client")
     weak = facts.auth_plain.kind in ("trust", "cleartext", "md5")
     found = f"without TLS, the server asks for {reads(facts.auth_plain.kind)}"
-    return fail(found, *remedy, where=in_config(facts), severity="high" if weak else "medium")
+    return fail(found, *remedy, where=where, severity="high" if weak else "medium")
 
 
 ADMISSION = (

@@ -6,17 +6,21 @@ from pgmonkey.server.checks.admission import PASSWORD, SSLMODE, USER, answers, r
 from pgmonkey.server.checks.model import Check, Facts, Judgement, fail, not_applicable, ok, unknown
 from pgmonkey.server.checks.words import (
     IN_PSQL,
+    SCRAM,
     deciding,
+    demanding_tls,
     identifier,
     in_config,
     parameter_finding,
     rule_finding,
+    served_over_tls,
+    stored_as,
 )
 from pgmonkey.server.evidence import Setting, Unread
 from pgmonkey.server.hba import CLEARTEXT
 
+ASKS_FOR_SCRAM = "the server asks for SCRAM (PGM-AUT-003)"
 REQUIRE_AUTH = "connection_settings.require_auth"
-SCRAM = "scram-sha-256"
 
 
 def _by_password(facts: Facts) -> bool:
@@ -44,19 +48,7 @@ def verifier(facts: Facts) -> Judgement:
     """Good: the role's password is stored for SCRAM. Bad: it is an md5 hash."""
     if not _by_password(facts):
         return not_applicable("this client logs in without a password")
-    stored = facts.evidence.verifier if facts.evidence else Unread("nobody could log in")
-    if isinstance(stored, Unread) and not facts.proxied:
-        # A line with md5 asks for what is stored; one with scram-sha-256 asks for SCRAM alone.
-        rule = deciding(facts)
-        kinds = {answer.kind for answer in answers(facts)}
-        if "md5" in kinds:
-            stored = "md5"
-        elif facts.evidence is not None and (
-            (rule is not None and rule.method == SCRAM)
-            or (facts.session and (facts.session.system_user or "").startswith(f"{SCRAM}:"))
-            or ("sasl" in kinds and (rule is None or rule.method == "md5"))
-        ):
-            stored = SCRAM
+    stored = stored_as(facts)
     if isinstance(stored, Unread):
         return unknown("how the password is stored is for superusers to see, and nothing tells it")
     if stored == SCRAM:
@@ -101,13 +93,15 @@ def _may_choose_tls(facts: Facts) -> bool:
 
 
 def _without_tls(facts: Facts, kind: str) -> Judgement:
-    clear = kind == "cleartext"
+    clear, where = kind == "cleartext", demanding_tls(facts, verified=False)
+    if served_over_tls(facts):
+        where += "; or put a hostnossl line with reject for this client above the one that "
+        where += "admits it without TLS"
     how = "password in clear" if clear else "md5 hash of the password"
     return fail(
         f"the server asks for the {how}, without TLS",
         "sslmode: require",
-        where=f"{in_config(facts)}; or put a hostnossl line with reject for this client "
-        "above the one that admits it without TLS",
+        where=where,
         severity="critical" if clear else "high",
         key=SSLMODE,
     )
@@ -121,10 +115,15 @@ def client_refuses(facts: Facts) -> Judgement:
         return ok("the server is who it says (verify-full)")
     if facts.client.require_auth or facts.client.channel_binding == "require":
         return ok("the client refuses weaker methods")
+    asked = {answer.kind for answer in answers(facts)}
+    rule = deciding(facts)
+    scram = "sasl" in asked or (rule is not None and rule.method == SCRAM)
+    # Where the server asks for anything else, this would end every login.
+    first = "" if scram and not asked & {"cleartext", "md5"} else f", once {ASKS_FOR_SCRAM}"
     return fail(
         "the client gives its password in whatever form a server asks for it",
         "require_auth: scram-sha-256",
-        where=in_config(facts),
+        where=in_config(facts) + first,
     )
 
 

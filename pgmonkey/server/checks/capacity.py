@@ -8,6 +8,7 @@ pooler none of this is the client's to use up, which the findings say.
 from __future__ import annotations
 
 from pgmonkey.server.checks.admission import USER
+from pgmonkey.server.checks.login import WHO_HOLDS_THEM
 from pgmonkey.server.checks.model import (
     NO_LOGIN,
     Check,
@@ -121,8 +122,7 @@ def room_now(facts: Facts) -> Judgement:
         facts,
         fail(
             f"{free} free now, and {missing} still wanted",
-            "SELECT usename, application_name, state, count(*) FROM pg_stat_activity "
-            "GROUP BY 1, 2, 3 ORDER BY 4 DESC;",
+            WHO_HOLDS_THEM,
             where=f"{IN_PSQL}, to see who holds the others",
         ),
     )
@@ -181,8 +181,7 @@ def utilisation(facts: Facts) -> Judgement:
     severity: Severity = "high" if percent > FULL else "medium"
     return fail(
         found,
-        "SELECT usename, application_name, state, count(*) FROM pg_stat_activity "
-        "GROUP BY 1, 2, 3 ORDER BY 4 DESC;",
+        WHO_HOLDS_THEM,
         where=f"{IN_PSQL}, to see who holds them",
         severity=severity,
     )

@@ -7,9 +7,7 @@ is open to whoever learns its password.
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import replace
 
-from pgmonkey.server.admission import judge
 from pgmonkey.server.checks.admission import HOST, SERVES, SSLMODE, USER, answers, reads
 from pgmonkey.server.checks.model import (
     NO_LOGIN,
@@ -22,15 +20,17 @@ from pgmonkey.server.checks.model import (
     ok,
     unknown,
 )
+from pgmonkey.server.checks.plaintext import no_plain_path
 from pgmonkey.server.checks.words import (
     RELOAD,
     deciding,
     in_config,
+    live,
     remote,
     rule_finding,
 )
 from pgmonkey.server.evidence import READ_HBA, Unread
-from pgmonkey.server.hba import CLEARTEXT, Rule, RuleSet
+from pgmonkey.server.hba import CLEARTEXT, Rule
 from pgmonkey.server.matching import Attempt
 
 CERT = "connection_settings.sslcert"
@@ -39,17 +39,14 @@ CERT = "connection_settings.sslcert"
 NARROW = {4: 16, 6: 48}
 
 
-def live(facts: Facts) -> RuleSet | Unread:
-    """Return the rules of the server, or why there are none to look at."""
-    return facts.evidence.hba if facts.evidence else Unread(NO_LOGIN, READ_HBA)
-
-
 def strong_enough(facts: Facts) -> Judgement:
     """Good: scram-sha-256, cert, gss, or peer on a socket. Bad: trust, password without TLS."""
     rule = deciding(facts)
     if rule is not None and facts.admission is not None:
         used = facts.admission.admitted or facts.admission.steps[0]
         encrypted = used.verdict.attempt.encryption != "none"
+        if rule.method == "trust" and rule.client_certificate == "verify-full":
+            return ok(f"{rule.place}: {rule}; the certificate names the role, as with cert")
         return _judge_method(facts, rule.method, encrypted, f"{rule.place}: {rule}")
     if facts.admission is not None:
         return not_applicable("no line lets this client in")
@@ -115,6 +112,8 @@ def _wide(rule: Rule) -> bool:
         network = ipaddress.ip_network(rule.address, strict=False)
     except ValueError:
         return False
+    if network.is_loopback:
+        return False  # it is one machine, whatever the mask
     return network.prefixlen < NARROW[network.version]
 
 
@@ -149,50 +148,6 @@ def _meant(attempt: Attempt, facts: Facts) -> bool:
     """Return whether a recommended line is for *attempt*: a hostssl line is not without TLS."""
     never = "hostnossl" if attempt.encryption == "tls" else "hostssl"
     return any(rule.type != never for rule in facts.recommendation.exact)
-
-
-def no_plain_path(facts: Facts) -> Judgement:
-    """Good: hostssl lines only. Bad: a host line, which matches without TLS too."""
-    if facts.socket or not remote(facts):
-        return not_applicable("client and server are on one machine")
-    severity: Severity = "medium" if facts.client.sslmode in _ENCRYPTED else "high"
-    rules = live(facts)
-    if not isinstance(rules, Unread) and facts.known is not None and facts.admission is not None:
-        for step in facts.admission.steps:
-            attempt = replace(step.verdict.attempt, encryption="none")
-            verdict = judge(rules.rules, attempt, facts.known)
-            if verdict.outcome == "indeterminate":
-                return unknown("the line depends on names that only the server knows")
-            if verdict.outcome == "method" and verdict.rule is not None:
-                rule = verdict.rule
-                found = f"{rule.place}: {rule} serves this role without TLS too"
-                where = f"in {rule.file}, above line {rule.line}; then reload"
-                return fail(found, *_refusals(facts), where=where, severity=severity)
-            break
-        return ok("without TLS the server refuses this role")
-    if facts.auth_plain is None:
-        return unknown(
-            facts.not_asked if facts.evidence is None else "the lines could not be read", READ_HBA
-        )
-    if facts.auth_plain.kind in SERVES:
-        found = f"without TLS, the server asks this role for {reads(facts.auth_plain.kind)}"
-        where = "in pg_hba.conf, above the first line that matches this client; then reload"
-        return fail(found, *_refusals(facts), where=where, severity=severity)
-    if facts.auth_plain.kind == "unreachable":
-        return unknown("the server did not answer", READ_HBA)
-    return ok("without TLS the server refuses this role")
-
-
-_ENCRYPTED = ("require", "verify-ca", "verify-full")
-
-
-def _refusals(facts: Facts) -> tuple[str, ...]:
-    """Return lines that refuse this client, and nobody else, where it comes without TLS."""
-    return tuple(
-        str(replace(rule, type="hostnossl", method="reject", options=()))
-        for rule in facts.recommendation.exact
-        if rule.type != "local"
-    )
 
 
 def numeric(facts: Facts) -> Judgement:

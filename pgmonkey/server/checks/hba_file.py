@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from pgmonkey.server.admission import judge
 from pgmonkey.server.checks.admission import HOST, SSLMODE
-from pgmonkey.server.checks.hba import VIEW, live
+from pgmonkey.server.checks.hba import VIEW
 from pgmonkey.server.checks.model import (
     Answer,
     Check,
@@ -23,9 +23,11 @@ from pgmonkey.server.checks.model import (
     unknown,
 )
 from pgmonkey.server.checks.words import (
+    KNOBS,
     RELOAD,
     count,
     is_local,
+    live,
     parameter_finding,
 )
 from pgmonkey.server.evidence import Unread
@@ -76,16 +78,34 @@ def no_trust(facts: Facts) -> Judgement:
     open_lines = [
         rule
         for rule in rules.rules
-        if rule.type != "local" and rule.method == "trust" and not _own_machine(rule)
+        if rule.type != "local"
+        and rule.method == "trust"
+        and not _own_machine(rule)
+        # The certificate then proves what `cert` would have it prove.
+        and rule.client_certificate != "verify-full"
     ]
     if not open_lines:
         return ok("no line trusts the network")
     first = open_lines[0]
-    found = f"{first.place}: {first} lets in whoever can reach the port, without any proof"
+    who = "whoever can reach the port, without any proof"
+    if first.client_certificate:
+        who = "whoever has any certificate of the authority, as any role that it names"
+    found = f"{first.place}: {first} lets in {who}"
     if len(open_lines) > 1:
         found += f"; {len(open_lines) - 1} more"
-    better = str(replace(first, method="scram-sha-256", options=()))
-    return fail(found, better, where=f"in {first.file}, in place of line {first.line}; then reload")
+    if facts.platform:
+        return _by_the_platform(facts, found)
+    better = str(replace(first, method="scram-sha-256"))
+    lines = (
+        "# first see that every role which comes by this line has a password stored for SCRAM",
+        better,
+    )
+    return fail(found, *lines, where=f"in {first.file}, in place of line {first.line}; then reload")
+
+
+def _by_the_platform(facts: Facts, found: str) -> Judgement:
+    """Return a finding about lines that nobody edits: the platform decides who gets that far."""
+    return fail(found, "let in the application's addresses alone", where=KNOBS[facts.platform][1])
 
 
 def _own_machine(rule: Rule) -> bool:
@@ -129,6 +149,8 @@ def superusers_kept_out(facts: Facts) -> Judgement:
     if by is not None:
         names = ", ".join(reached[:SHOWN]) + (" ..." if len(reached) > SHOWN else "")
         found = f"{by.place}: {by} lets superusers in from {attempt.address}: {names}"
+        if facts.platform:
+            return _by_the_platform(facts, found)
         who = ",".join(str(token) for token in _named(reached, facts))
         # From this client's network alone: an administrator may come from another one.
         networks = dict.fromkeys(rule.address for rule in facts.recommendation.exact)

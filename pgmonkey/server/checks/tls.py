@@ -21,7 +21,14 @@ from pgmonkey.server.checks.model import (
     ok,
     unknown,
 )
-from pgmonkey.server.checks.words import in_config, parameter_finding, remote, set_key
+from pgmonkey.server.checks.words import (
+    demanding_tls,
+    in_config,
+    parameter_finding,
+    remote,
+    set_key,
+    takes_tls,
+)
 from pgmonkey.server.evidence import Setting, Tls, Unread
 
 if TYPE_CHECKING:
@@ -72,7 +79,8 @@ def encrypted(facts: Facts) -> Judgement:
         return unknown(NO_LOGIN)
     tls = facts.evidence.tls
     if not facts.evidence.client.tls:
-        return fail("this session is not encrypted", "sslmode: verify-full", where=in_config(facts))
+        where = demanding_tls(facts)
+        return fail("this session is not encrypted", "sslmode: verify-full", where=where)
     if isinstance(tls, Unread):
         return unknown(tls)
     if tls.version is None:
@@ -100,7 +108,7 @@ def no_silent_downgrade(facts: Facts) -> Judgement:
     return fail(
         f"{what}, and {text}",
         set_key(SSLMODE, "verify-full"),
-        where=in_config(facts),
+        where=demanding_tls(facts),
         severity="high" if served and mode != "disable" else "medium",
     )
 
@@ -117,13 +125,13 @@ def identity_verified(facts: Facts) -> Judgement:
         return fail(
             "the certificate's name is not compared with the host's",
             set_key(SSLMODE, "verify-full"),
-            where=in_config(facts),
+            where=demanding_tls(facts),
             severity="low",
         )
     return fail(
         f"sslmode is {facts.client.sslmode}: any certificate will do, an attacker's too",
         set_key(SSLMODE, "verify-full"),
-        where=in_config(facts),
+        where=demanding_tls(facts),
         severity="high" if _public(facts.endpoint.dial) else "medium",
     )
 
@@ -232,7 +240,7 @@ def direct(facts: Facts) -> Judgement:
 
 def binding(facts: Facts) -> Judgement:
     """Good: SCRAM-SHA-256-PLUS is offered. Bad: only SCRAM-SHA-256, and channel_binding=require."""
-    if facts.socket or facts.client.sslmode == "disable":
+    if facts.socket or facts.client.sslmode == "disable" or takes_tls(facts) is False:
         return not_applicable("there is no TLS")
     if facts.auth_tls is None:
         return unknown(facts.not_asked)
