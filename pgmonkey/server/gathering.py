@@ -70,6 +70,8 @@ class Gathered:
         """Whether the server spoke at all, be it to refuse."""
         answers = (self.facts.auth_tls, self.facts.auth_plain)
         spoke = any(a is not None and a.kind not in ("unreachable", "no-tls") for a in answers)
+        # That it takes no TLS is an answer, too.
+        spoke = spoke or (self.facts.tls is not None and self.facts.tls.offered is not None)
         # Whatever the language, libpq writes a server's severity, a colon and two blanks.
         return self.error is None or spoke or bool(re.search(r"\w:  \S", str(self.error)))
 

@@ -440,6 +440,17 @@ def test_refusal_without_tls_is_no_silence(
         assert "--no-probe" not in result["found"], result
 
 
+def test_server_without_tls_has_answered(
+    config_dict: dict[str, Any], server: PgServer, tmp_path: Path
+):
+    config_dict["connection_settings"] |= {"sslmode": "require", "sslrootcert": ""}
+    with server.settings(ssl="off"):
+        found = verdict(write(tmp_path, config_dict))
+    assert (found["exit_code"], said(found, "PGM-TLS-001")["status"]) == (3, "MISMATCH")
+    assert found["verdict"].startswith("REFUSED: ")
+    assert said(found, "PGM-TLS-016")["status"] == "N/A"
+
+
 def test_plain_attempt_is_not_answered_with_a_line_for_tls(
     config_dict: dict[str, Any], database: Database, server: PgServer, tmp_path: Path
 ):
