@@ -325,6 +325,23 @@ def test_file_to_paste_has_no_word_of_ours(sample: Path, file: str, capsys):
         assert all(" = " in row or row == "SELECT pg_reload_conf();" for row in rows)
 
 
+@pytest.mark.parametrize("file", ["postgresql.conf", "alter-system"])
+def test_file_that_the_client_does_without_is_not_asked_of_the_server(
+    file: str, tmp_path: Path, capsys
+):
+    """A server told of a file that is not there does not start again."""
+    config = tmp_path / "config.yaml"
+    config.touch(mode=0o600)
+    config.write_text("connection_settings: {host: db, user: app, sslmode: require}\n")
+    assert main(["pgserverconfig", "-c", str(config), "--emit", file]) == 0
+    rows = capsys.readouterr().out.splitlines()
+    optional = [row for row in rows if "ssl_ca_file = 'ca.crt'" in row]
+    assert len(optional) == 1
+    assert optional[0].startswith(("#", "--"))
+    assert any("the next start of the server fails" in row for row in rows)
+    assert any("ssl_cert_file = 'server.crt'" in row and row[0] not in "#-" for row in rows)
+
+
 def test_markdown_is_a_table(sample: Path, capsys):
     assert main(["pgserverconfig", "-c", str(sample), "--format", "markdown", "--harden"]) == 0
     assert "| TYPE | DATABASE | USER | ADDRESS | METHOD | OPTIONS |" in capsys.readouterr().out

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import textwrap
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from pgmonkey.server.conf import Advice
 from pgmonkey.server.hba import HEADING, Rule, aligned
 from pgmonkey.server.recommend import Recommendation
 
@@ -25,6 +27,7 @@ _EFFECT = (
 )
 # On a server which others use, too, the line as it stands could take connections away.
 _AT_LEAST = "at least; keep a larger value"
+_FILES = "ssl_*_file: keep paths of your own; without the file the next start of the server fails"
 
 
 def shown(found: Recommendation, format: str, *, exact: bool, harden: bool) -> str:
@@ -45,15 +48,25 @@ def emitted(found: Recommendation, file: str, *, exact: bool, harden: bool) -> s
     """Return the text to paste into *file*, or the statements of ``alter-system``."""
     settings = (*found.settings, *(found.hardening if harden else ()))
     if file == CONF:
-        return f"# max_connections: {_AT_LEAST}\n{_lines(advice.line for advice in settings)}"
+        return _lines(_pasted(settings, "#", "{line}"))
     if file == ALTER:
-        lines = [f"-- max_connections: {_AT_LEAST}\n"]
-        lines += [f"ALTER SYSTEM SET {advice.name} = {advice.literal};\n" for advice in settings]
+        lines = [_lines(_pasted(settings, "--", "ALTER SYSTEM SET {line};"))]
         restart = ", ".join(a.name for a in settings if a.needs == "restart")
         return "".join((*lines, "SELECT pg_reload_conf();\n", f"-- needs a restart: {restart}\n"))
     rules = found.exact if exact else found.rules
     ident = "".join(f"# in pg_ident.conf: {line}\n" for line in found.ident)
     return aligned(rules, comment=True) + ident
+
+
+def _pasted(settings: Sequence[Advice], comment: str, form: str) -> Iterator[str]:
+    """Yield each setting in *form*; a file that this client does without, as a comment."""
+    yield f"{comment} max_connections: {_AT_LEAST}"
+    if any(advice.name == "ssl" for advice in settings):
+        yield f"{comment} {_FILES}"
+    for advice in settings:
+        line = form.format(line=advice.line)
+        optional = advice.name.endswith("_file") and not advice.required
+        yield f"{comment} {line}  {comment} {advice.why}" if optional else line
 
 
 def _text(found: Recommendation, exact: bool, harden: bool) -> str:
