@@ -117,6 +117,7 @@ def collect(
         tls=reader.read(_tls),
         role=reader.read(_role),
         memberships=reader.read(_memberships),
+        grants=reader.read(_grants),
         superusers=reader.read(_superusers),
         database=reader.read(_database),
         schema=reader.read(_public_schema),
@@ -270,6 +271,19 @@ _WALK = (
 
 def _memberships(reader: Reader) -> frozenset[str]:
     return frozenset(g for _, g in reader.ask(_WALK.format("rolname = session_user")))
+
+
+def _grants(reader: Reader) -> tuple[tuple[str, str], ...]:
+    rows = reader.ask(
+        "WITH RECURSIVE walk (role) AS (SELECT oid FROM pg_catalog.pg_roles "
+        "WHERE rolname = session_user UNION SELECT m.roleid FROM walk "
+        "JOIN pg_catalog.pg_auth_members AS m ON m.member = walk.role) "
+        "SELECT DISTINCT g.rolname::pg_catalog.text, r.rolname::pg_catalog.text FROM walk "
+        "JOIN pg_catalog.pg_auth_members AS m ON m.member = walk.role "
+        "JOIN pg_catalog.pg_roles AS g ON g.oid = m.roleid "
+        "JOIN pg_catalog.pg_roles AS r ON r.oid = m.member ORDER BY 1, 2"
+    )
+    return tuple((group, member) for group, member in rows)
 
 
 def _superusers(reader: Reader) -> Mapping[str, frozenset[str]]:

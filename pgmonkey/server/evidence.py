@@ -190,6 +190,8 @@ class Evidence:
             is absent here, and in ``hidden``.
         memberships: Every role the client's role is a member of, directly or not, itself
             included; not what a superuser implicitly may.
+        grants: How it comes to those: a role, and the member that it was granted to, for
+            every step on the way.
         superusers: For each superuser that may log in, the roles it is a member of.
         verifier: How the role's password is stored: ``scram-sha-256``, ``md5``, "" for none.
         platform: ``rds``, ``cloudsql``, ``alloydb``, ``azure`` or "" for a server whose
@@ -207,6 +209,7 @@ class Evidence:
     tls: Tls | Unread = Unread("not read")
     role: Role | Unread = Unread("not read")
     memberships: frozenset[str] | Unread = Unread("not read")
+    grants: tuple[tuple[str, str], ...] | Unread = Unread("not read")
     superusers: Mapping[str, frozenset[str]] | Unread = Unread("not read")
     database: Database | Unread = Unread("not read")
     schema: PublicSchema | Unread = Unread("not read")

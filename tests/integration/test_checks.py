@@ -453,6 +453,16 @@ CASES = (
         "MISMATCH",
         "critical",
     ),
+    Case(
+        "PGM-ROL-003",
+        ran(
+            "CREATE ROLE team; GRANT pg_read_server_files TO team; GRANT team TO app",
+            "DROP ROLE team",
+        ),
+        "MISMATCH",
+        "high",
+        name="through",
+    ),
     Case("PGM-ROL-004", ran("GRANT CREATE ON SCHEMA public TO PUBLIC"), "REVIEW", "medium"),
     Case("PGM-ROL-005", lambda bench: expires_soon(bench), "MISMATCH", "high", after="N/A"),
     Case(

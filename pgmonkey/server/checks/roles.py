@@ -105,11 +105,25 @@ def no_dangerous_groups(facts: Facts) -> Judgement:
         return ok(f"{role.name} is in no such role")
     return fail(
         f"{role.name} is a member of {', '.join(found)}",
-        f"REVOKE {', '.join(found)} FROM {identifier(role.name)};",
+        *_revocations(facts, found, role.name),
         subject=facts.client.user,
-        where=f"{IN_PSQL}, or from the role between, where it is no direct member",
+        where=IN_PSQL,
         severity=DANGEROUS[found[0]],
     )
+
+
+def _revocations(facts: Facts, found: list[str], name: str) -> tuple[str, ...]:
+    """Return the statements that take *found* away, from the role itself or one between."""
+    grants = facts.evidence.grants if facts.evidence else Unread(NO_LOGIN)
+    if isinstance(grants, Unread):
+        grants = tuple((group, name) for group in found)
+    lines: list[str] = []
+    for group, member in grants:
+        if group in found:
+            if member != name:
+                lines.append(f"-- {name} has it through {member}, whose other members lose it too")
+            lines.append(f"REVOKE {identifier(group)} FROM {identifier(member)};")
+    return tuple(lines)
 
 
 def public_schema(facts: Facts) -> Judgement:
