@@ -313,7 +313,8 @@ def _decision(facts: Facts, admitted: bool | None) -> str:
         return facts.refusal or "NOT REACHED"
     else:
         method = ((facts.session.system_user if facts.session else None) or "").partition(":")[0]
-        text = f"{word} by a line that this role may not read"
+        text = f"{word} by a line that "
+        text += "this role may not read" if facts.admission is None else "only the server can tell"
         text += f" ({method})" if method and not facts.proxied else ""
     if facts.proxied:
         text += ", through a pooler"

@@ -185,6 +185,26 @@ def test_managed_platform_is_not_told_to_edit_its_files(
                 assert not text.startswith("host"), finding
 
 
+def test_line_that_only_the_server_can_tell_is_found_by_elimination(
+    server: PgServer, database: Database
+):
+    config = elsewhere(server, database)
+    with server.admin(database.name) as conn:
+        conn.execute(sql.SQL(GRANTS))
+    first = len(hba(())) + 1
+    every = "hostssl all app all scram-sha-256"
+    with server.hba(("hostssl all app .invalid reject", every)):
+        audit = audit_of(config)
+    (found,) = [result for result in audit.results if result.check.id == "PGM-ADM-001"]
+    assert found.status == "OK"
+    assert f"pg_hba.conf:{first + 1}" in found.found
+    assert audit.verdict.startswith(f"ADMITTED by pg_hba.conf:{first + 1} (hostssl, scram-sha-256)")
+    with server.hba(("hostssl all app .invalid password", every)):
+        audit = audit_of(config)
+    assert audit.admitted
+    assert audit.verdict.startswith("ADMITTED by a line that only the server can tell, TLSv1.3")
+
+
 def test_trust_that_demands_the_roles_certificate_is_as_good_as_cert(
     server: PgServer, database: Database, stack: ExitStack
 ):

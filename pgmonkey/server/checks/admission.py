@@ -21,6 +21,7 @@ from pgmonkey.server.checks.model import (
 )
 from pgmonkey.server.checks.words import (
     IN_PSQL,
+    deciding,
     demanding_tls,
     in_config,
     is_local,
@@ -104,6 +105,10 @@ def admitted(facts: Facts) -> Judgement:
         let_in = facts.admission.admitted
         if let_in is not None and let_in.verdict.rule is not None:
             return ok(rule_text(let_in))
+        if let_in is not None and facts.evidence is not None and not facts.address_given:
+            rule = deciding(facts)
+            which = f"by {rule.place}: {rule}" if rule else "and only the server can tell by which"
+            return ok(f"the login succeeded, {which}")
         if let_in is not None or not facts.admission.certain:
             return unknown("the line depends on names or networks that only the server knows")
         # A rule that matches and cannot be satisfied is the business of PGM-ADM-002.

@@ -49,7 +49,8 @@ def loads(facts: Facts) -> Answer:
             f"{problem.place}: {problem.error}",
             f"correct or remove line {problem.line} of {problem.file}",
             RELOAD,
-            where="until then every reload is refused, and the lines loaded before go on",
+            where=f"in {problem.file}; until then every reload is refused, and the lines loaded "
+            "before go on",
             subject=problem.error,
         )
         for problem in rules.problems[:SHOWN]

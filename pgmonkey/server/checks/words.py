@@ -224,10 +224,30 @@ def deciding(facts: Facts) -> Rule | None:
     if facts.admission is None:
         return None
     if facts.admission.admitted is not None:
-        return facts.admission.admitted.verdict.rule
+        return facts.admission.admitted.verdict.rule or _left_over(facts)
     return next(
         (s.verdict.rule for s in facts.admission.steps if s.verdict.outcome == "method"), None
     )
+
+
+def _left_over(facts: Facts) -> Rule | None:
+    """Return the one line that can have let this session in, of those that only the server tells.
+
+    A line that hangs on names or networks may have been passed over; but the login succeeded,
+    and neither a line with reject nor the end of the file lets anybody in.
+    """
+    if facts.evidence is None or facts.address_given or facts.proxied or facts.admission is None:
+        return None
+    wanted = "tls" if facts.evidence.client.tls else "none"
+    able = [
+        rule
+        for step in facts.admission.steps
+        if step.verdict.attempt.encryption == wanted
+        for rule in step.verdict.branches
+        if rule is not None
+        and satisfies(facts.client, rule, encrypted=wanted == "tls").ok is not False
+    ]
+    return able[0] if len(able) == 1 else None
 
 
 def above(facts: Facts, *, plain: bool = False) -> str:
