@@ -36,6 +36,7 @@ class Scene:
     Attributes:
         tls: Whether the server offers TLS.
         stored: How the role's password is stored.
+        certificate: Whose certificate the client has, if any.
         at_least: Checks that must have a remedy here for who may read the rules, or the scene
             would prove nothing.
     """
@@ -45,6 +46,7 @@ class Scene:
     at_least: frozenset[str]
     tls: bool = True
     stored: str = "scram-sha-256"
+    certificate: str = ""
 
 
 SCENES = {
@@ -76,6 +78,12 @@ SCENES = {
         frozenset({"PGM-HBA-001"}),
         stored="md5",
     ),
+    "somebody else's certificate": Scene(
+        ("hostssl all app all trust clientcert=verify-ca",),
+        {"sslmode": "verify-full", "password": None},
+        frozenset({"PGM-HBA-001", "PGM-HBA-003", "PGM-HBA-007"}),
+        certificate="other",
+    ),
     "line that serves all": Scene(
         ("host all app all scram-sha-256",),
         {"sslmode": "require", "sslrootcert": None},
@@ -106,8 +114,13 @@ def elsewhere(server: PgServer, database: Database, **connection: Any) -> Config
 def followed(result: Result, server: PgServer, database: Database, config: Config) -> Config:
     """Do what a remedy says, what it wants first included; return the configuration after it."""
     assert result.remedy is not None
-    if any(line.startswith("# first") for line in result.remedy.lines):
+    first = [line for line in result.remedy.lines if line.startswith("# first")]
+    maps = [line.partition("pg_ident.conf: ")[2] for line in first if "pg_ident.conf: " in line]
+    server.place("pg_ident.conf", maps)
+    if len(first) > len(maps):
         store(server, "scram-sha-256")
+        password = {"password": server.password}
+        config = {**config, "connection_settings": {**config["connection_settings"], **password}}
     changed = paste(result, server, database.name, config)
     connection = changed["connection_settings"]
     if connection.get("sslrootcert") == "ca.crt":
@@ -121,10 +134,13 @@ def test_remedy_that_is_pasted_still_lets_the_client_in(
     scene: Scene, granted: bool, server: PgServer, database: Database, stack: ExitStack
 ):
     config = elsewhere(server, database, **scene.connection)
+    if scene.certificate:
+        config["connection_settings"] |= server.certs.client(scene.certificate).dsn_args()
     if granted:
         with server.admin(database.name) as conn:
             conn.execute(sql.SQL(GRANTS))
     stack.callback(store, server, "scram-sha-256")
+    stack.callback(server.place, "pg_ident.conf", ())
     stack.enter_context(server.hba(scene.rules))
     if not scene.tls:
         stack.enter_context(server.tls(False))

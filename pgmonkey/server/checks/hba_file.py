@@ -24,8 +24,10 @@ from pgmonkey.server.checks.model import (
 )
 from pgmonkey.server.checks.words import (
     KNOBS,
+    NO_PASSWORD,
     RELOAD,
     count,
+    deciding,
     is_local,
     live,
     parameter_finding,
@@ -97,8 +99,10 @@ def no_trust(facts: Facts) -> Judgement:
     if facts.platform:
         return _by_the_platform(facts, found)
     better = str(replace(first, method="scram-sha-256"))
+    own = first == deciding(facts) and not facts.client.password
     lines = (
         "# first see that every role which comes by this line has a password stored for SCRAM",
+        *((NO_PASSWORD,) if own else ()),
         better,
     )
     return fail(found, *lines, where=f"in {first.file}, in place of line {first.line}; then reload")

@@ -23,6 +23,8 @@ IN_PSQL = "in psql as a superuser"
 RELOAD = "SELECT pg_reload_conf();"
 SCRAM = "scram-sha-256"
 
+NO_PASSWORD = "# first give the configuration the password: it has none"
+
 # Where a managed platform keeps what postgresql.conf and pg_hba.conf hold elsewhere.
 KNOBS = {
     "rds": ("in the instance's parameter group", "in the instance's security group"),
@@ -168,7 +170,9 @@ def rule_finding(facts: Facts, found: str, severity: Severity | None = None) -> 
 
 def line_for_client(facts: Facts) -> tuple[str, ...]:
     """Return the recommended line, and above it what has to be done before it is loaded."""
-    return (*_before_password(facts), *map(str, facts.recommendation.exact))
+    advice = facts.recommendation
+    maps = (f"# first, in pg_ident.conf: {line}" for line in advice.ident)
+    return (*maps, *_before_password(facts), *map(str, advice.exact))
 
 
 def _before_password(facts: Facts) -> tuple[str, ...]:
@@ -184,7 +188,7 @@ def _before_password(facts: Facts) -> tuple[str, ...]:
             f"{identifier(facts.client.user)}: its password {why} stored for SCRAM"
         )
     if not facts.client.password:
-        found.append("# first give the configuration the password: it has none")
+        found.append(NO_PASSWORD)
     return tuple(found)
 
 
