@@ -120,12 +120,19 @@ def test_pooler_is_seen_and_its_own_way_in_is_judged(
     assert status["PGM-CAP-002"].status == "N/A"
 
 
-def test_clear_leg_behind_the_pooler_is_found(config: Config):
+def test_clear_leg_behind_the_pooler_is_found(config: Config, database: Database, server: PgServer):
     config["connection_settings"]["host"] = "db"
     leg = result_of(config, "PGM-TLS-002")
     assert (leg.status, leg.severity) == ("MISMATCH", "high")
     assert leg.remedy is not None
     assert "server_tls_sslmode" in leg.remedy.lines[0]
+    # A line that refuses what comes without TLS would shut out the pooler itself.
+    with server.admin(database.name) as conn:
+        conn.execute(sql.SQL(GRANTS))
+    plain = result_of(config, "PGM-HBA-004")
+    assert plain.status in ("MISMATCH", "REVIEW")
+    assert plain.remedy is not None
+    assert plain.remedy.lines == ("server_tls_sslmode = verify-full",)
 
 
 def test_channel_binding_ends_at_the_pooler(config: Config, database: Database, server: PgServer):

@@ -68,7 +68,7 @@ def names(facts: Facts) -> Judgement:
     kind = "IP" if ":" in host or host.replace(".", "").isdigit() else "DNS"
     other = (f"or, where that is this server too: host: {better}, {in_config(facts)}",)
     return fail(
-        answer.name_problem or "the certificate is made for another host",
+        f"the server's certificate does not fit: {answer.name_problem}",
         f"reissue the certificate with subjectAltName = {kind}:{host}, and reload",
         *(other if better else ()),
         where="where the server's certificate is issued",

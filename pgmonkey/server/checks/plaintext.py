@@ -11,6 +11,7 @@ from dataclasses import replace
 from pgmonkey.server.admission import judge
 from pgmonkey.server.checks.admission import SERVES, SSLMODE, reads
 from pgmonkey.server.checks.model import (
+    NO_LOGIN,
     Facts,
     Judgement,
     Severity,
@@ -20,7 +21,10 @@ from pgmonkey.server.checks.model import (
     unknown,
 )
 from pgmonkey.server.checks.words import (
+    CLIENTS_OVER_TLS,
+    IN_POOLER,
     KNOBS,
+    SERVER_OVER_TLS,
     above,
     demanding_tls,
     line_for_client,
@@ -31,7 +35,7 @@ from pgmonkey.server.checks.words import (
     set_key,
     takes_tls,
 )
-from pgmonkey.server.evidence import READ_HBA, Unread
+from pgmonkey.server.evidence import READ_HBA, Tls, Unread
 
 # How a managed platform, whose pg_hba.conf nobody edits, refuses what comes without TLS.
 ENFORCED = {
@@ -66,6 +70,8 @@ def no_plain_path(facts: Facts) -> Judgement:
         )
     if facts.auth_plain.kind in SERVES:
         found = f"without TLS, the server asks this role for {reads(facts.auth_plain.kind)}"
+        if facts.proxied:  # who answers is the pooler
+            return fail(found, CLIENTS_OVER_TLS, where=IN_POOLER, severity=severity)
         return _close_plain(facts, found, severity)
     if facts.auth_plain.kind == "unreachable":
         return unknown("the server did not answer", READ_HBA)
@@ -80,6 +86,11 @@ def _close_plain(facts: Facts, found: str, severity: Severity) -> Judgement:
     if facts.platform:
         where = KNOBS[facts.platform][0]
         return fail(found, ENFORCED[facts.platform], where=where, severity=severity)
+    if facts.proxied:
+        tls = facts.evidence.tls if facts.evidence else Unread(NO_LOGIN)
+        if isinstance(tls, Tls) and tls.version is None:
+            return fail(found, SERVER_OVER_TLS, where=IN_POOLER, severity=severity)
+        return fail(found, *_refusals(facts), where=above(facts, plain=True), severity=severity)
     if takes_tls(facts) is False:
         finding = parameter_finding(facts, found, "ssl", "on", severity)
         return replace(finding, subject="")

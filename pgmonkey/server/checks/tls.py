@@ -22,6 +22,8 @@ from pgmonkey.server.checks.model import (
     unknown,
 )
 from pgmonkey.server.checks.words import (
+    IN_POOLER,
+    SERVER_OVER_TLS,
     demanding_tls,
     in_config,
     parameter_finding,
@@ -84,11 +86,8 @@ def encrypted(facts: Facts) -> Judgement:
     if isinstance(tls, Unread):
         return unknown(tls)
     if tls.version is None:
-        return fail(
-            "TLS ends at a pooler or proxy; its connection to the server is not encrypted",
-            "server_tls_sslmode = verify-full",
-            where="in pgbouncer.ini, or the like of what stands in between",
-        )
+        found = "TLS ends at a pooler or proxy; its connection to the server is not encrypted"
+        return fail(found, SERVER_OVER_TLS, where=IN_POOLER)
     return ok(f"{tls.version}, {tls.cipher}")
 
 

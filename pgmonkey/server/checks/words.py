@@ -111,7 +111,8 @@ def takes_tls(facts: Facts) -> bool | None:
 
 def served_over_tls(facts: Facts) -> bool | None:
     """Return whether this client would be let in with TLS; None where that is not known."""
-    if facts.admission is not None and facts.known is not None and facts.evidence is not None:
+    walked = facts.admission is not None and not facts.proxied
+    if walked and facts.admission and facts.known is not None and facts.evidence is not None:
         rules = facts.evidence.hba
         attempt = facts.admission.steps[0].verdict.attempt
         if not isinstance(rules, Unread) and attempt.address is not None:
@@ -122,6 +123,12 @@ def served_over_tls(facts: Facts) -> bool | None:
     if facts.auth_tls is None or facts.auth_tls.kind == "unreachable":
         return None
     return facts.auth_tls.kind != "error"
+
+
+IN_POOLER = "in pgbouncer.ini, or the like of what stands in between"
+# What has a pooler demand TLS of its clients, and of the server.
+CLIENTS_OVER_TLS = "client_tls_sslmode = require"
+SERVER_OVER_TLS = "server_tls_sslmode = verify-full"
 
 
 def set_key(key: str, value: str) -> str:
