@@ -156,9 +156,13 @@ def _session(reader: Reader) -> Session:
 
 
 def _settings(reader: Reader, names: list[str]) -> Mapping[str, Setting]:
+    may_set = "pg_catalog.has_parameter_privilege(name, 'SET')"
+    if reader.conn.info.server_version < 150000:
+        may_set = "false"
     rows = reader.ask(
         "SELECT name, CASE WHEN name = ANY (%s) THEN reset_val ELSE setting END, unit, vartype, "
-        "context, source, min_val, max_val, enumvals, pending_restart, sourcefile, sourceline "
+        "context, source, min_val, max_val, enumvals, pending_restart, sourcefile, sourceline, "
+        f"{may_set} "
         "FROM pg_catalog.pg_settings WHERE pg_catalog.lower(name) = ANY (%s)",
         (list(OURS), names),
     )
@@ -176,6 +180,7 @@ def _settings(reader: Reader, names: list[str]) -> Mapping[str, Setting]:
             pending=row[9],
             file=row[10],
             line=row[11],
+            granted=row[12],
         )
         for row in rows
     }

@@ -68,6 +68,8 @@ class Setting:
         context: ``postmaster`` needs a restart to change, ``sighup`` a reload; others can
             be set for a role.
         source: Such as ``configuration file``, ``default`` or ``database user``.
+        granted: Whether the role may set it whatever its context, as a superuser or by
+            GRANT SET ON PARAMETER (15 and newer).
         pending: Whether the files have another value, which a restart would bring.
     """
 
@@ -83,6 +85,7 @@ class Setting:
     pending: bool = False
     file: str | None = None
     line: int | None = None
+    granted: bool = False
 
 
 @dataclass(frozen=True)

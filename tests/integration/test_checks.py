@@ -532,6 +532,18 @@ CASES = (
         name="value",
     ),
     Case(
+        "PGM-TMO-007",
+        configured("sync_settings", log_statement="all"),
+        "MISMATCH",
+        "high",
+        mend=ran(
+            "GRANT SET ON PARAMETER log_statement TO app",
+            "REVOKE SET ON PARAMETER log_statement FROM app",
+        ),
+        since=15,
+        name="granted",
+    ),
+    Case(
         "PGM-CFG-001",
         set_on_server(max_connections="300"),
         "REVIEW",

@@ -266,9 +266,9 @@ def _problem(facts: Facts, key: str, value: str) -> str:
     superuser = getattr(facts.evidence.role, "superuser", False) if facts.evidence else False
     if setting.context in ("internal", "postmaster", "sighup"):
         return f"cannot be set for a session (its context is {setting.context})"
-    if setting.context in ("superuser", "superuser-backend") and not superuser:
+    if setting.context == "superuser" and not (superuser or setting.granted):
         return "may be set by superusers only"
-    if setting.context == "backend":
+    if setting.context in ("backend", "superuser-backend"):
         return "can be set only as a connection begins, with options"
     if setting.kind == "enum" and value.lower() not in (c.lower() for c in setting.choices):
         # Booleans have more spellings than are listed, for enums that grew out of one.
