@@ -278,14 +278,10 @@ def _admitted(facts: Facts) -> bool | None:
     if facts.admission is not None:
         if facts.admission.admitted is None:
             return facts.refused_by_file
-        if facts.admission.admitted.satisfaction.ok or (
-            facts.evidence is not None and not facts.address_given
-        ):
+        if facts.admission.admitted.satisfaction.ok or facts.own_session or facts.proxied:
             return True
         return None
-    if facts.evidence is not None:
-        return None if facts.address_given else True
-    return None
+    return True if facts.own_session or (facts.proxied and not facts.address_given) else None
 
 
 def verdict(facts: Facts, audit: Audit) -> str:

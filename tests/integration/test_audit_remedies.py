@@ -221,6 +221,27 @@ def test_line_that_only_the_server_can_tell_is_found_by_elimination(
     assert audit.verdict.startswith("ADMITTED by a line that only the server can tell, TLSv1.3")
 
 
+def test_client_that_replicates_is_not_taken_for_the_session_of_the_audit(
+    server: PgServer, database: Database, stack: ExitStack
+):
+    """`all` is never for physical replication, and the audit logs in as an ordinary client."""
+    config = elsewhere(server, database, replication="true")
+    with server.admin(database.name) as conn:
+        conn.execute(sql.SQL(GRANTS))
+    stack.enter_context(server.hba(("hostssl all app all scram-sha-256",)))
+    before = audit_of(config)
+    assert before.admitted is False
+    assert before.verdict.startswith("REFUSED: no rule matches")
+    (refused,) = [result for result in before.results if result.check.id == "PGM-ADM-001"]
+    assert "reload" not in refused.found
+    paste(refused, server, database.name, config)
+    after = audit_of(config)
+    assert after.admitted is True
+    (role,) = [result for result in after.results if result.check.id == "PGM-ADM-005"]
+    assert role.remedy is not None
+    assert role.remedy.lines == ('ALTER ROLE "app" REPLICATION;',)
+
+
 def test_trust_that_demands_the_roles_certificate_is_as_good_as_cert(
     server: PgServer, database: Database, stack: ExitStack
 ):

@@ -35,6 +35,7 @@ def facts_of(config: Config, wanted: Wanted = Wanted()) -> Gathered:  # noqa: B0
 
     def connect() -> psycopg.Connection[Any]:
         arguments: dict[str, Any] = settings.connect_arguments()
+        arguments.pop("replication", None)  # as the command does: no query runs there
         return psycopg.connect(**arguments, autocommit=True, prepare_threshold=None)
 
     return gather(settings, resolve(settings), connect, wanted)

@@ -105,7 +105,7 @@ def admitted(facts: Facts) -> Judgement:
         let_in = facts.admission.admitted
         if let_in is not None and let_in.verdict.rule is not None:
             return ok(rule_text(let_in))
-        if let_in is not None and facts.evidence is not None and not facts.address_given:
+        if let_in is not None and facts.own_session:
             rule = deciding(facts)
             which = f"by {rule.place}: {rule}" if rule else "and only the server can tell by which"
             return ok(f"the login succeeded, {which}")
@@ -117,14 +117,14 @@ def admitted(facts: Facts) -> Judgement:
             return ok(f"{rule_text(matched[0])}; see PGM-ADM-002")
         last = facts.admission.steps[-1]
         refused = f"{rule_text(last)}, for {facts.client.user} at {facts.client.dbname}"
-        if facts.evidence is not None and not facts.address_given and not facts.proxied:
+        if facts.own_session:
             refused = f"the file admits nobody like this after its next reload: {refused}"
         return rule_finding(facts, refused)
     asked = answers(facts)
     for answer in asked:
         if answer.kind in SERVES:
             return ok(f"the server asks for {reads(answer.kind)}")
-    if facts.evidence is not None:
+    if facts.evidence is not None and facts.client.replication != "physical":
         if facts.address_given:
             return unknown(NO_RULES, READ_HBA)
         return ok("the login succeeded")
@@ -144,7 +144,7 @@ def credentials_fit(facts: Facts) -> Judgement:
     if facts.admission is not None:
         let_in = facts.admission.admitted
         if let_in is not None and let_in.satisfaction.ok is None:
-            if facts.evidence is not None and not facts.address_given:
+            if facts.own_session:
                 return ok("the login succeeded")
             return unknown(let_in.satisfaction.reason)
         if let_in is not None:
@@ -198,7 +198,7 @@ def agrees(facts: Facts) -> Judgement:
             return _differs(facts, f"{rule_text(step)}, but the server answers: {said}")
     admitted_by = facts.admission.admitted
     used = (facts.session.system_user if facts.session else None) or ""
-    if used and admitted_by is not None and admitted_by.verdict.method:
+    if used and facts.own_session and admitted_by is not None and admitted_by.verdict.method:
         compared += 1
         method = used.partition(":")[0]
         if method != admitted_by.verdict.method:

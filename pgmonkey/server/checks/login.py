@@ -32,6 +32,9 @@ def may_log_in(facts: Facts) -> Answer:
             f"ALTER ROLE {name} VALID UNTIL 'infinity';",
             where=IN_PSQL,
         )
+    if facts.client.replication and not (role.replication or role.superuser):
+        lines = (f"ALTER ROLE {name} REPLICATION;",)
+        return fail(f"role {role.name} may not replicate", *lines, where=IN_PSQL)
     if isinstance(database, Unread):
         return unknown(database)
     base = identifier(database.name)

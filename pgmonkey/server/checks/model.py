@@ -166,10 +166,19 @@ class Facts:
         return self.session.major if self.session else 0
 
     @property
+    def own_session(self) -> bool:
+        """Whether this session came in the way in which the client itself would.
+
+        Not from another address, not behind a pooler; and an audit never comes as the
+        physical replication that some clients are.
+        """
+        elsewhere = self.address_given or self.proxied or self.client.replication == "physical"
+        return self.evidence is not None and not elsewhere
+
+    @property
     def refused_by_file(self) -> bool:
         """Whether this session was let in, and would not be by the file as it stands now."""
-        here = self.evidence is not None and not self.address_given and not self.proxied
-        return here and self.admission is not None and self.admission.admitted is None
+        return self.own_session and self.admission is not None and self.admission.admitted is None
 
     @property
     def not_asked(self) -> str:

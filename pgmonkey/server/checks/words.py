@@ -247,7 +247,7 @@ def _left_over(facts: Facts) -> Rule | None:
     A line that hangs on names or networks may have been passed over; but the login succeeded,
     and neither a line with reject nor the end of the file lets anybody in.
     """
-    if facts.evidence is None or facts.address_given or facts.proxied or facts.admission is None:
+    if facts.evidence is None or not facts.own_session or facts.admission is None:
         return None
     wanted = "tls" if facts.evidence.client.tls else "none"
     able = [
