@@ -29,6 +29,7 @@ from support.choice import Wish, choose
 from support.cli import Result
 from support.server import Database, PgServer
 from support.setup import Running, Setup, hba
+from support.wait import until
 
 SARIF = json.loads((Path(__file__).parent.parent / "data" / "sarif-2.1.0.json").read_text())
 GRANTS = (
@@ -246,6 +247,7 @@ def test_full_server_is_told_as_such_and_by_whoever_still_gets_in(server: PgServ
         assert "SHOW max_connections;" in done.stdout
         assert "CONNECTION LIMIT" not in done.stdout
         stack.close()
+        until(lambda: result_of(config, "PGM-CAP-006").status == "OK")
         assert audit(tmp_path / "config.yaml", "--fail-on", "critical").code == 0
 
 
