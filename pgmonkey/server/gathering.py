@@ -14,10 +14,10 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from pgmonkey.config import keyfile
 from pgmonkey.server import authprobe, tlsprobe
 from pgmonkey.server.admission import Admission, Step, admission, judge
 from pgmonkey.server.checks.model import Facts
+from pgmonkey.server.clientkey import why_unusable
 from pgmonkey.server.collect import collect
 from pgmonkey.server.credentials import Satisfaction
 from pgmonkey.server.evidence import Evidence, Session, Setting, Unread
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pgmonkey.config.settings import Settings
     from pgmonkey.server.addresses import IPNetwork
     from pgmonkey.server.authprobe import AuthAnswer
-    from pgmonkey.server.client import Certificate, Client, Endpoint
+    from pgmonkey.server.client import Client, Endpoint
     from pgmonkey.server.fleet import Fleet
     from pgmonkey.server.matching import IPAddress
     from pgmonkey.server.recommend import HbaMethod
@@ -119,7 +119,7 @@ def gather(
     tls, auth_tls, auth_plain = _probe(client, endpoint, wanted, ask_plain and not plain_login)
     address = walked[1] if walked else (addresses[0] if addresses else None)
     observed = ipaddress.ip_network(session.client) if session and session.client else None
-    key_problem, key_refused = _key_problem(client, wanted.key_password)
+    key_problem, key_refused = why_unusable(client, wanted.key_password)
     facts = Facts(
         settings=settings,
         client=client,
@@ -166,7 +166,7 @@ def _without_login(
         polite = replace(client, sslnegotiation="postgres")
         tls, auth_tls, _ = _probe(polite, endpoint, wanted, False)
         refuses_direct = tls is not None and tls.offered
-    key_problem, key_refused = _key_problem(client, wanted.key_password)
+    key_problem, key_refused = why_unusable(client, wanted.key_password)
     facts = Facts(
         settings=settings,
         client=client,
@@ -320,37 +320,6 @@ def _probe(
     if (plain or client.sslmode == "disable") and not silent:
         auth_plain = authprobe.probe(client, endpoint, encrypted=False, timeout=PROBE_TIMEOUT)
     return tls, auth_tls, auth_plain
-
-
-def _key_problem(client: Client, password: str | None) -> tuple[str, bool]:
-    """Return why libpq would not use the client's key, and whether by its owner or mode."""
-    certificate = client.certificate
-    if certificate is None or certificate.missing or certificate.problem:
-        return "", False
-    key = keyfile.look_at(certificate.key)
-    if key is None:
-        return f"sslkey {certificate.key} does not exist", False
-    wrong = keyfile.objection(key, keyfile.this_process())
-    if wrong is not None:
-        return f"sslkey {certificate.key} {wrong.reason}", True
-    return _pair_problem(certificate, password), False
-
-
-def _pair_problem(certificate: Certificate, password: str | None) -> str:
-    """Return why certificate and key do not go together, "" where they do."""
-    import ssl
-
-    try:
-        # A password that is asked for on the terminal would stop the audit: never asked.
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(
-            certificate.cert, certificate.key, lambda: password or ""
-        )
-    except ssl.SSLError as error:
-        reason = (error.reason or "cannot be used").replace("_", " ").lower()
-        return f"sslcert and sslkey cannot be used together: {reason}"
-    except OSError as error:
-        return f"sslkey {certificate.key}: {error.strerror}"
-    return ""
 
 
 def _shown(given: Sequence[IPNetwork], address: IPAddress | None) -> str:

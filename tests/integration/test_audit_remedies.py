@@ -242,6 +242,27 @@ def test_client_that_replicates_is_not_taken_for_the_session_of_the_audit(
     assert role.remedy.lines == ('ALTER ROLE "app" REPLICATION;',)
 
 
+def test_certificate_that_cannot_be_shown_or_is_not_accepted_is_not_called_missing(
+    server: PgServer, database: Database, stack: ExitStack
+):
+    stack.enter_context(server.hba(("hostssl all app all cert",)))
+    locked = server.certs.client("app", password="opens").dsn_args()
+    locked.pop("sslpassword", None)
+    config = elsewhere(server, database, password=None, **locked)
+    for password, lacks in (("no", "sslpassword does not open"), (None, "there is no sslpassword")):
+        wanted = Wanted(key_password=password)
+        config["connection_settings"]["sslpassword"] = password or ""
+        own = result_of(config, "PGM-TLS-012", wanted)
+        assert (own.status, own.severity) == ("MISMATCH", "critical")
+        assert lacks in own.found
+        assert result_of(config, "PGM-HBA-010", wanted).status == "UNKNOWN"
+    foreign = server.certs.client("app", signed_by="wrong").dsn_args()
+    config = elsewhere(server, database, password=None, **foreign)
+    refused = result_of(config, "PGM-HBA-010")
+    assert (refused.status, refused.severity) == ("MISMATCH", "high")
+    assert "does not accept" in refused.found
+
+
 def test_trust_that_demands_the_roles_certificate_is_as_good_as_cert(
     server: PgServer, database: Database, stack: ExitStack
 ):

@@ -142,6 +142,8 @@ def own_certificate(facts: Facts) -> Judgement:
         line = "have sslcert and sslkey name a certificate and the key that it was issued for"
         if facts.key_refused:
             line = f"chmod 600 {certificate.key}"
+        elif "sslpassword" in facts.key_problem:
+            line = "have sslpassword hold what opens the key"
         return fail(facts.key_problem, line, where=runs, key=KEY)
     if certificate.not_after is None:
         return unknown("the certificate could not be read here")

@@ -190,6 +190,14 @@ def certificate_demand(facts: Facts) -> Judgement:
         return ok("both sides want a client certificate" if has else "neither side wants one")
     if any(answer.detail == "certificate" for answer in answers(facts)):
         found = "the server demands a client certificate"
+        if has and facts.key_problem:
+            return unknown(f"{found}, and the configuration's cannot be shown; see PGM-TLS-012")
+        if has:
+            return fail(
+                f"{found}, and does not accept the one of the configuration",
+                "have it signed by an authority in the server's ssl_ca_file, or add its own there",
+                where="where the client's certificate is issued",
+            )
         return _certificate_missing(found, facts)
     if has:
         return unknown("whether the server asks for the certificate stands in its rules", READ_HBA)
