@@ -7,10 +7,12 @@ is given, or was seen by a server, or is assumed: a client beside its server.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal, TypeAlias
 
 from pgmonkey.server.client import Endpoint
+from pgmonkey.server.hba import Rule
+from pgmonkey.server.matching import IPAddress
 
 IPNetwork: TypeAlias = "ipaddress.IPv4Network | ipaddress.IPv6Network"
 Origin = Literal["given", "observed", "assumed", "socket"]
@@ -42,6 +44,27 @@ def networks(
             "server's own network; --client-address CIDR says it"
         )
     return unique, "assumed"
+
+
+def standing_for(network: IPNetwork, rules: Iterable[Rule]) -> tuple[IPAddress, ...]:
+    """Return addresses of *network*, its first host in front, for all that are in it.
+
+    Every other one meets the same of *rules* as one of these, since lines with a network
+    part the addresses at both of its ends. A mask that is no prefix is not looked at.
+    """
+    hosts = 1 if network.num_addresses > 2 else 0
+    first, last = int(network[hosts]), int(network[-1 - hosts])
+    found = {first, last}
+    for rule in rules:
+        try:
+            part = ipaddress.ip_network(rule.address, strict=False)
+        except ValueError:
+            continue
+        if part.version == network.version and part.overlaps(network):
+            low, high = int(part[0]), int(part[-1])
+            found |= {low - 1, low, high, high + 1}
+    kind = type(network.network_address)
+    return tuple(kind(number) for number in sorted(found) if first <= number <= last)
 
 
 def assumed(endpoint: Endpoint) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from pgmonkey.server import authprobe, tlsprobe
+from pgmonkey.server.addresses import standing_for
 from pgmonkey.server.admission import Admission, Step, admission, judge
 from pgmonkey.server.checks.model import Facts
 from pgmonkey.server.clientkey import why_unusable
@@ -214,8 +215,8 @@ def _addresses(evidence: Evidence, endpoint: Endpoint, wanted: Wanted) -> tuple[
     if endpoint.socket:
         return ()
     if wanted.addresses:
-        # One of each network stands for it: its first host.
-        return tuple(network[1 if network.num_addresses > 2 else 0] for network in wanted.addresses)
+        rules = () if isinstance(evidence.hba, Unread) else evidence.hba.rules
+        return tuple(a for network in wanted.addresses for a in standing_for(network, rules))
     session = evidence.session
     if isinstance(session, Session) and session.client:
         return (ipaddress.ip_address(session.client),)
@@ -325,5 +326,7 @@ def _probe(
 def _shown(given: Sequence[IPNetwork], address: IPAddress | None) -> str:
     if not given:
         return str(address) if address is not None else ""
-    fits = (str(network) for network in given if address is None or address in network)
-    return next(fits, str(given[0]))
+    network = next((n for n in given if address is None or address in n), given[0])
+    if address is None or address == standing_for(network, ())[0]:
+        return str(network)
+    return f"{address} in {network}"

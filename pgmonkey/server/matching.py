@@ -10,6 +10,7 @@ PostgreSQL documentation: "The pg_hba.conf File"; ``check_hba`` in hba.c.
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import socket
 from collections.abc import Callable, Iterable
@@ -172,6 +173,7 @@ def _same(word: str, client: IPAddress, known: Known) -> bool | None:
     return True if word == "samenet" and client.is_loopback else None
 
 
+@functools.lru_cache(maxsize=4096)
 def _numeric(text: str) -> IPAddress | None:
     """Return an address as the server reads one (getaddrinfo, AI_NUMERICHOST); None for names."""
     try:

@@ -754,6 +754,32 @@ def test_no_secret_is_in_any_format(
 # A pooler in between is another file's: it needs a container of its own.
 
 
+# This machine, and some of the network that is asked about.
+PART = (
+    "host all app 127.0.0.0/8 scram-sha-256",
+    "host all app 172.16.0.0/12 scram-sha-256",
+    "host all app ::1/128 scram-sha-256",
+    "host all app 10.1.0.0/28 scram-sha-256",
+)
+
+
+def test_network_is_admitted_only_if_all_of_it_is(
+    config_dict: dict[str, Any], database: Database, server: PgServer
+):
+    from ipaddress import ip_network
+
+    wanted = Wanted(addresses=(ip_network("10.1.0.0/16"),))
+    with ran(server, database.name, *GRANTS, undo="REVOKE pg_read_all_settings FROM app"):
+        with server.hba(PART):
+            part = audit_of(config_dict, wanted)
+        with server.hba((*PART, "host all app 10.1.0.0/16 scram-sha-256")):
+            whole = audit_of(config_dict, wanted)
+    assert part.admitted is False
+    assert part.verdict.startswith("REFUSED from 10.1.0.16 in 10.1.0.0/16: no rule matches")
+    assert whole.admitted is True
+    assert whole.verdict.startswith("ADMITTED from 10.1.0.0/16 by pg_hba.conf:")
+
+
 def test_wider_network_is_judged_by_its_worst_address(
     config_dict: dict[str, Any], database: Database, server: PgServer
 ):

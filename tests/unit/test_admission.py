@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from pgmonkey.server.addresses import standing_for
 from pgmonkey.server.admission import admission, attempts, insertion_point, judge
 from pgmonkey.server.client import Certificate, Client, Endpoint
 from pgmonkey.server.hba import RuleSet
@@ -260,3 +261,27 @@ def test_new_line_belongs_above_the_first_that_may_match():
     wanted = attempts(CLIENT, TCP, ADDRESS)
     assert insertion_point(rules(text).rules, wanted, KNOWN).line == 2
     assert insertion_point(rules(text).rules[:1], wanted, KNOWN) is None
+
+
+def test_addresses_that_stand_for_a_network_meet_whatever_any_of_its_hosts_meets():
+    text = (
+        "host all all 10.1.0.32/28 trust\n"
+        "host all all 10.1.0.40/32 reject\n"
+        "host all all 10.1.0.0/26 md5\n"
+        "host all all 10.1.0.128/25 scram-sha-256\n"
+        "host all all 10.0.0.0/8 password\n"
+        "host all all ::/0 cert\n"
+    )
+    rules = parse(text).rules
+    network = ipaddress.ip_network("10.1.0.0/24")
+
+    def met(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> int | None:
+        rule = judge(rules, Attempt("app", "sales", address), Known(17)).rule
+        return rule.line if rule else None
+
+    some = standing_for(network, rules)
+    assert some[0] == ipaddress.ip_address("10.1.0.1")
+    assert {met(address) for address in some} == {met(host) for host in network.hosts()}
+    assert len(some) < 16
+    only = ipaddress.ip_network("10.1.0.40")
+    assert standing_for(only, rules) == (ipaddress.ip_address("10.1.0.40"),)
