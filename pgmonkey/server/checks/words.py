@@ -258,6 +258,8 @@ def _left_over(facts: Facts) -> Rule | None:
         if rule is not None
         and satisfies(facts.client, rule, encrypted=wanted == "tls").ok is not False
     ]
+    used = ((facts.session.system_user if facts.session else None) or "").partition(":")[0]
+    able = [rule for rule in able if not used or rule.method == used]
     return able[0] if len(able) == 1 else None
 
 
