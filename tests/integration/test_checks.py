@@ -7,6 +7,7 @@ gone; where a remedy cannot be pasted (renew a certificate), the case does it by
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ from typing import Any
 
 import psycopg
 import pytest
+import yaml
 from psycopg import sql
 
 from pgmonkey.cli.render.audit import AuditReport, render_audit
@@ -23,10 +25,10 @@ from pgmonkey.config.load import load_text
 from pgmonkey.server import waivers
 from pgmonkey.server.audit import Audit, Choice, examine
 from pgmonkey.server.checks import CHECKS
-from pgmonkey.server.evidence import Tls
 from pgmonkey.server.fleet import Fleet
 from pgmonkey.server.gathering import Wanted
-from support.audits import Config, audit_of, facts_of, paste, result_of, seen_through
+from support.audits import Config, audit_of, facts_of, paste, result_of
+from support.cli import run
 from support.server import Database, PgServer
 from support.setup import hba
 
@@ -559,7 +561,7 @@ CASES = (
     ),
 )
 
-# Shown elsewhere: what needs a pooler, a full server, or a TLS that OpenSSL has given up.
+# Shown elsewhere: what needs a pooler, a full server, or a TLS that OpenSSL has to be told to speak.
 ELSEWHERE_SHOWN = {"PGM-PRX-001", "PGM-TLS-016", "PGM-CAP-006", "PGM-TLS-005"}
 
 
@@ -617,17 +619,38 @@ def test_every_check_is_shown_good_bad_and_mended():
     assert {case.id for case in CASES} | ELSEWHERE_SHOWN == {check.id for check in CHECKS}
 
 
-def test_old_protocol_is_found_where_one_was_negotiated(bench: Bench):
-    """OpenSSL 3 does not speak TLS 1.1 without being forced, so this one is not negotiated."""
-    facts = facts_of(bench.config).facts
-    only = Choice(select=("PGM-TLS-005",))
-    (good,) = examine(facts, only).results
-    (bad,) = examine(
-        seen_through(facts, tls=Tls("TLSv1.1", "ECDHE-RSA-AES256-SHA", 256)), only
-    ).results
-    assert (good.status, bad.status, bad.severity) == ("OK", "MISMATCH", "high")
-    assert bad.remedy is not None
-    assert "TLSv1.2" in bad.remedy.lines[0]
+# What an OpenSSL of today has to be told before it speaks TLS 1.1.
+OLD_OPENSSL = """openssl_conf = all
+[all]
+ssl_conf = ssl
+[ssl]
+system_default = old
+[old]
+MinProtocol = TLSv1.1
+CipherString = DEFAULT@SECLEVEL=0
+"""
+
+
+def test_old_protocol_is_found_where_one_was_negotiated(bench: Bench, tmp_path: Path):
+    old = tmp_path / "openssl.cnf"
+    old.write_text(OLD_OPENSSL)
+    bench.configure(ssl_min_protocol_version="TLSv1.1")
+    config = tmp_path / "config.yaml"
+    config.touch(mode=0o600)
+    config.write_text(yaml.safe_dump(bench.config))
+    bench.settings(
+        ssl_ciphers="DEFAULT:@SECLEVEL=0",
+        ssl_min_protocol_version="TLSv1.1",
+        ssl_max_protocol_version="TLSv1.1",
+    )
+    words = ("pgserverconfig", "-c", config, "--audit", "--select", "PGM-TLS-005", "--json")
+    (bad,) = json.loads(run(*words, env={"OPENSSL_CONF": str(old)}).stdout)["results"]
+    assert (bad["status"], bad["severity"]) == ("MISMATCH", "high"), bad["found"]
+    assert "TLSv1.1" in bad["found"]
+    assert "TLSv1.2" in bad["remedy"]["lines"][0]
+    bench.settings(ssl_min_protocol_version="TLSv1.2", ssl_max_protocol_version="")
+    (good,) = json.loads(run(*words, env={"OPENSSL_CONF": str(old)}).stdout)["results"]
+    assert good["status"] == "OK", good["found"]
 
 
 def test_both_checks_of_capacity_ask_for_the_same_max_connections(bench: Bench):
