@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 
 from pgmonkey.errors import ShapeError
 from pgmonkey.transfer.cutter import Cutter, run
@@ -24,25 +25,24 @@ _NUMERIC = (
     r"|-?[1-9](?:\.[0-9]{1,999})?[eE][+-][0-9]{1,3})"
 )
 _LEAP = r"(?:[0-9]{2}(?:0[48]|[2468][048]|[13579][26])|(?:[02468][48]|[13579][26]|[2468]0)00)"
-_DATE = (
+DATE = (
     r"(?:(?!0000)(?:[0-9]{4}-(?:(?:0[1-9]|1[0-2])-(?:0[1-9]|1[0-9]|2[0-8])"
     r"|(?:0[13-9]|1[0-2])-(?:29|30)|(?:0[13578]|1[02])-31)|" + _LEAP + r"-02-29))"
 )
 # Six decimals are what the server keeps of a second.
-_TIME = r"(?:[01][0-9]|2[0-3]):[0-5][0-9](?::[0-5][0-9](?:\.[0-9]{1,6})?)?"
-_ZONE = r"(?:Z|[+-](?:0[0-9]|1[0-5])(?::?[0-5][0-9])?)"
+TIME = r"(?:[01][0-9]|2[0-3]):[0-5][0-9](?::[0-5][0-9](?:\.[0-9]{1,6})?)?"
+ZONE = r"(?:Z|[+-](?:0[0-9]|1[0-5])(?::?[0-5][0-9])?)"
 
 # From the narrowest; the first that every value of a column has is its type.
 PATTERNS = {
     "boolean": r"(?:true|false|TRUE|FALSE|True|False|t|f)",
     "bigint": _INTEGER,
     "numeric": _NUMERIC,
-    "date": _DATE,
-    "timestamp": f"{_DATE}[ T]{_TIME}",
-    "timestamptz": f"{_DATE}[ T]{_TIME}{_ZONE}",
+    "date": DATE,
+    "timestamp": f"{DATE}[ T]{TIME}",
+    "timestamptz": f"{DATE}[ T]{TIME}{ZONE}",
     "uuid": r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}",
 }
-_WHOLE = {name: re.compile(rf"(?:{pattern})\Z") for name, pattern in PATTERNS.items()}
 
 # A column that is of two types is of the wider one: what both their values may stay in.
 _WIDER = {frozenset(("bigint", "numeric")): "numeric"}
@@ -53,9 +53,15 @@ _LOSSY = re.compile(
 )
 
 
+@cache
+def _whole(name: str) -> re.Pattern[str]:
+    """Return the expression for values of a type; most loads need none of them."""
+    return re.compile(rf"(?:{PATTERNS[name]})\Z")
+
+
 def type_of(value: str) -> str:
     """Return the narrowest type that keeps *value* as it is; at worst ``text``."""
-    return next((name for name, whole in _WHOLE.items() if whole.match(value)), "text")
+    return next((name for name in PATTERNS if _whole(name).match(value)), "text")
 
 
 def wider(one: str | None, other: str | None) -> str | None:
@@ -83,7 +89,7 @@ def infer(
             if value == (null or ""):
                 continue
             known = found[i]
-            if known is not None and _WHOLE[known].match(value):
+            if known is not None and _whole(known).match(value):
                 continue
             found[i] = wider(known, type_of(value))
             if found[i] == "text":
@@ -164,7 +170,7 @@ class Shape:
         if len(values) != len(self.types):
             return
         for name, kind, value in zip(self.names, self.types, values, strict=True):
-            if value == (self.null or "") or kind not in _WHOLE or _WHOLE[kind].match(value):
+            if value == (self.null or "") or kind not in PATTERNS or _whole(kind).match(value):
                 continue
             if self.lossy_only and not _LOSSY.match(value):
                 continue

@@ -169,7 +169,6 @@ def sniff(data: bytes, given: Given, file: str, *, complete: bool) -> Head:
     )
     check(dialect)
     cutter = Cutter(delimiter, quote, escape)
-    cutter = Cutter(delimiter, quote, escape)
     records = cutter.records(text, complete=complete, line=skip + 1)
     first = next(records, None)
     if first is None and text:
@@ -340,10 +339,12 @@ def _fit(
             continue
         records = Cutter(delimiter, quote, escape or quote).records(text[:_SOME], complete=complete)
         some = islice(records, _SOME_RECORDS)
-        widths = [len(record.raw) for record in some if record.raw != ("",)]
-        if not widths or widths[0] == 1:
+        widths = (len(record.raw) for record in some if record.raw != ("",))
+        first = next(widths, 1)
+        if first == 1:
             continue
-        score = (sum(width == widths[0] for width in widths) / len(widths), widths[0])
+        same = [True, *(width == first for width in widths)]
+        score = (sum(same) / len(same), first)
         if score > best:
             best, choice = score, delimiter
     return best[0], choice
