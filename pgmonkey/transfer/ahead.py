@@ -6,7 +6,6 @@ next block is read, cut and looked at meanwhile.
 
 from __future__ import annotations
 
-import contextlib
 import queue
 import threading
 from collections.abc import Generator, Iterable
@@ -15,9 +14,7 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
-# Seconds until the thread looks whether anybody still wants what it makes.
-LOOK = 0.1
-# Seconds to wait for its end: it may be reading from a pipe that says nothing.
+# Seconds to wait for the end of the thread: it may be reading from a pipe that says nothing.
 PATIENCE = 1.0
 
 
@@ -31,30 +28,24 @@ class _End:
 class _Maker(threading.Thread, Generic[T]):
     def __init__(self, items: Iterable[T]) -> None:
         super().__init__(name="pgmonkey-ahead", daemon=True)
-        self.made: queue.Queue[T | _End] = queue.Queue(maxsize=1)
-        self.unwanted = threading.Event()
+        self.made: queue.SimpleQueue[T | _End] = queue.SimpleQueue()
+        # Released for every item that is wanted, and when no more is.
+        self.wanted = threading.Semaphore(0)
+        self.over = False
         # Not join(): see ``parallel``.
         self.ended = threading.Event()
-        self._items = items
+        self._items = iter(items)
 
     def run(self) -> None:
         try:
-            for item in self._items:
-                if not self._put(item):
-                    return
-                del item  # or two of them would be kept
-            self._put(_End())
+            while self.wanted.acquire() and not self.over:
+                self.made.put(next(self._items))
+        except StopIteration:
+            self.made.put(_End())
         except BaseException as error:  # raised again by whoever takes the items
-            self._put(_End(error))
+            self.made.put(_End(error))
         finally:
             self.ended.set()
-
-    def _put(self, item: T | _End) -> bool:
-        while not self.unwanted.is_set():
-            with contextlib.suppress(queue.Full):
-                self.made.put(item, timeout=LOOK)
-                return True
-        return False
 
 
 def ahead(items: Iterable[T]) -> Generator[T, None, None]:
@@ -65,6 +56,7 @@ def ahead(items: Iterable[T]) -> Generator[T, None, None]:
     """
     maker = _Maker(items)
     maker.start()
+    maker.wanted.release()
     try:
         while True:
             item = maker.made.get()
@@ -72,8 +64,10 @@ def ahead(items: Iterable[T]) -> Generator[T, None, None]:
                 if item.error is not None:
                     raise item.error
                 return
+            maker.wanted.release()
             yield item
-            del item
+            del item  # or three of them would be kept
     finally:
-        maker.unwanted.set()
+        maker.over = True
+        maker.wanted.release()
         maker.ended.wait(PATIENCE)

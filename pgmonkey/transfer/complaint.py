@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 from pgmonkey.errors import CsvError, LostError, RowError, TransferError
 from pgmonkey.transfer.cutter import Cutter
+from pgmonkey.transfer.encodings import server_encoding
 from pgmonkey.transfer.plan import Plan
-from pgmonkey.transfer.reader import blocks, server_encoding
+from pgmonkey.transfer.reader import blocks
 from pgmonkey.transfer.source import Source, open_source
 from pgmonkey.transfer.trail import Place, Trail
 from pgmonkey.transfer.verdict import column_in, line_in, reason_of, shortened

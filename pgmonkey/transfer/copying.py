@@ -19,8 +19,8 @@ from psycopg.copy import LibpqWriter
 from psycopg.pq import ConnStatus, DiagnosticField
 from psycopg.waiting import Ready, Wait
 
+from pgmonkey.transfer.encodings import server_encoding
 from pgmonkey.transfer.plan import Field, Plan
-from pgmonkey.transfer.reader import server_encoding
 
 if TYPE_CHECKING:
     import psycopg

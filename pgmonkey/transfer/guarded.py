@@ -13,20 +13,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 from psycopg import sql
 from psycopg.rows import tuple_row
 
 from pgmonkey.transfer.judging import AT, LONGEST_RUN, NUMBER, STAGE, function_body
 from pgmonkey.transfer.rules import Column, read_rules, staged
+from pgmonkey.transfer.staging import conflict
+from pgmonkey.transfer.verdict import blames_a_row
 
 if TYPE_CHECKING:
-    import psycopg
-
     from pgmonkey.transfer.plan import Plan
 
 # As the server names it in errors.
 STAGE_NAME = "pgmonkey_stage"
 FUNCTION = sql.SQL("pg_temp.pgmonkey_insert")
+# Statements that empty the staging table; the next row gets the number 1.
+CLEAR = (
+    sql.SQL("TRUNCATE {}").format(STAGE),
+    sql.SQL("SELECT pg_catalog.setval({}, 1, false)").format(sql.Literal(NUMBER.as_string())),
+)
 
 
 @dataclass(frozen=True)
@@ -44,10 +50,41 @@ class Refusal:
     column: str
 
 
+def guard_for(conn: psycopg.Connection[Any], plan: Plan, *, must: bool) -> Guard | None:
+    """Return the guard for a load, or None where this table or role cannot have one.
+
+    Args:
+        must: Whether the load is impossible without.
+
+    Raises:
+        psycopg.Error: It is, or no row is to blame for what went wrong.
+    """
+    ruled = conn.cursor(row_factory=tuple_row).execute(
+        "SELECT FROM pg_catalog.pg_rules WHERE schemaname = %s AND tablename = %s",
+        (plan.table.schema, plan.table.name),
+    )
+    if ruled.fetchone() is not None and not must:
+        return None  # rules are for INSERT; COPY knows none
+    guard = Guard(conn, plan, conflict(plan) if plan.on_conflict != "error" else None)
+    conn.execute("SAVEPOINT pgmonkey_guard")
+    try:
+        guard.make()
+    except psycopg.Error as error:
+        if must or not blames_a_row(error.sqlstate):
+            raise
+        conn.execute("ROLLBACK TO SAVEPOINT pgmonkey_guard")
+        return None
+    conn.execute("RELEASE SAVEPOINT pgmonkey_guard")
+    return guard
+
+
 class Guard:
     """The staging table and the function of one load, in the transaction of *conn*.
 
     ``make`` creates them, ``drop`` removes them before the commit; a rollback does, too.
+
+    Attributes:
+        apart: See ``Rules``.
     """
 
     def __init__(
@@ -67,6 +104,7 @@ class Guard:
         self._parents = False
         self._columns: dict[str, Column] = {}
         self.made = False
+        self.apart = False
         self._holders: list[sql.Composable] = []
 
     def make(self) -> None:
@@ -76,6 +114,7 @@ class Guard:
             psycopg.Error: The role may not have temporary tables, for one.
         """
         rules = read_rules(self._conn, self._plan)
+        self.apart = rules.apart
         self._columns = {column.name: column for column in rules.columns}
         texts = sql.SQL(", ").join(
             sql.SQL("{} text").format(sql.Identifier(staged(field.position)))
@@ -126,14 +165,6 @@ class Guard:
             drops += [sql.SQL("DROP TABLE {}").format(t) for t in (STAGE, *self._holders)]
             drops.append(sql.SQL("DROP SEQUENCE {}, {}").format(NUMBER, AT))
             self._conn.execute(sql.SQL("; ").join(drops))
-
-    def clear(self) -> None:
-        """Empty the staging table; the next row gets the number 1."""
-        self._conn.execute(
-            sql.SQL("TRUNCATE {}; SELECT pg_catalog.setval({}, 1, false)").format(
-                STAGE, sql.Literal(NUMBER.as_string())
-            )
-        )
 
     def insert(self) -> tuple[int, list[Refusal]]:
         """Insert what is staged.

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import psycopg
 from psycopg import sql
@@ -26,11 +26,13 @@ from pgmonkey.transfer.copying import copy_statement
 from pgmonkey.transfer.plan import Plan, Progress, Summary
 from pgmonkey.transfer.reader import Block, Reader
 from pgmonkey.transfer.rejects import RejectsFile
-from pgmonkey.transfer.skipping import Outcome, load_skipping
 from pgmonkey.transfer.source import Source
 from pgmonkey.transfer.stream import Feed, copy_blocks, portions
 from pgmonkey.transfer.trail import Trail
 from pgmonkey.transfer.watch import Watch
+
+if TYPE_CHECKING:
+    from pgmonkey.transfer.skipping import Outcome
 
 NOTHING = "nothing was imported"
 
@@ -128,6 +130,9 @@ def _copied(feed: Feed, conn: psycopg.Connection[Any], watch: Watch) -> int:
 
 def _skipped(feed: Feed, conn: psycopg.Connection[Any], file: RejectsFile) -> Outcome:
     """Load the good rows of every file, and write the others to *file*."""
+    # What it needs is a third of all that is imported for a load, which seldom needs it.
+    from pgmonkey.transfer.skipping import load_skipping
+
     begin(feed.plan, conn)
     blocks = chain.from_iterable(blocks for _, blocks in feed.files())
     try:

@@ -138,7 +138,7 @@ class _Worker(threading.Thread):
         self.conn = conn
         self.pid = conn.info.backend_pid
         self.rows = 0
-        self.ranges: list[tuple[str, int, int]] = []
+        self._trails: list[Trail] = []
         self.error: BaseException | None = None
         # Not join() and is_alive(): before Python 3.13 a Ctrl-C in join() makes a thread that
         # runs count as ended.
@@ -154,7 +154,8 @@ class _Worker(threading.Thread):
         try:
             for reader, group in groupby(self._work.items(), key=lambda item: item[0]):
                 self._trail = Trail(reader.source)
-                blocks = self._noted(block for _, block in group)
+                self._trails.append(self._trail)
+                blocks = (block for _, block in group)
                 self.rows += copy_blocks(
                     self.conn, self._statement, reader.eol, blocks, self._trail, self._refused
                 )
@@ -168,14 +169,6 @@ class _Worker(threading.Thread):
         finally:
             self.ended.set()
 
-    def _noted(self, blocks: Iterator[Block]) -> Iterator[Block]:
-        for block in blocks:
-            first, last = block.first_line, block.first_line + max(block.lines - 1, 0)
-            if self.ranges and self.ranges[-1][::2] == (block.file, first - 1):
-                first = self.ranges.pop()[1]
-            self.ranges.append((block.file, first, last))
-            yield block
-
     def _explained(self, error: psycopg.Error) -> TransferError:
         found = explained(error, self._plan, self._trail, self._plan.table.name, NOTHING)
         if self.waits and isinstance(error, errors.QueryCanceled):
@@ -187,10 +180,9 @@ class _Worker(threading.Thread):
             )
         return found
 
-    @property
     def lines(self) -> str:
-        """The lines it has sent, for a report."""
-        return ", ".join(f"{file}:{first}-{last}" for file, first, last in self.ranges)
+        """Return which lines it has sent, for a report."""
+        return ", ".join(trail.lines() for trail in self._trails)
 
 
 def load(
@@ -226,7 +218,7 @@ def load(
         _look(workers, watch)
         connections = [worker.conn for worker in workers]
         with deferred(lambda: None):
-            pact.commit(connections, connect, [worker.lines for worker in workers])
+            pact.commit(connections, connect, lambda: [w.lines() for w in workers])
     except BaseException as error:
         _stop(work, workers)
         pact.roll_back(worker.conn for worker in workers)

@@ -11,16 +11,17 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 from pgmonkey.errors import CsvError
 from pgmonkey.transfer.dialect import Dialect, byte_order_mark
+from pgmonkey.transfer.encodings import transcodes
 from pgmonkey.transfer.records import Quoting
 from pgmonkey.transfer.source import CHUNK, Source, open_source
 
-__all__ = ["BLOCK", "Block", "Reader", "blocks", "open_source", "quoting", "server_encoding"]
+__all__ = ["BLOCK", "Block", "Reader", "blocks", "open_source", "quoting"]
 
 # Bytes of a block. Below 256 KiB the work per block shows, above 4 MiB only the memory.
 BLOCK = CHUNK
@@ -29,45 +30,6 @@ LONGEST = 2 * BLOCK
 # The record with the names has to be read as a whole; PostgreSQL has 1600 columns at most,
 # of 63 bytes.
 LONGEST_HEADER = BLOCK
-
-# What the server decodes itself, by Python's name: encodings in which every byte of ASCII
-# means itself (https://www.postgresql.org/docs/current/multibyte.html). The others, where
-# the second byte of a character may look like a delimiter (SJIS, BIG5, GBK, GB18030), and
-# those which it does not know (UTF-16, cp437, mac-roman) become UTF-8 here.
-SERVER_ENCODINGS = {
-    "utf-8": "UTF8",
-    "iso8859-1": "LATIN1",
-    "iso8859-2": "LATIN2",
-    "iso8859-3": "LATIN3",
-    "iso8859-4": "LATIN4",
-    "iso8859-5": "ISO_8859_5",
-    "iso8859-6": "ISO_8859_6",
-    "iso8859-7": "ISO_8859_7",
-    "iso8859-8": "ISO_8859_8",
-    "iso8859-9": "LATIN5",
-    "iso8859-10": "LATIN6",
-    "iso8859-13": "LATIN7",
-    "iso8859-14": "LATIN8",
-    "iso8859-15": "LATIN9",
-    "iso8859-16": "LATIN10",
-    "cp866": "WIN866",
-    "cp874": "WIN874",
-    **{f"cp{number}": f"WIN{number}" for number in range(1250, 1259)},
-    "koi8-r": "KOI8R",
-    "koi8-u": "KOI8U",
-    "euc_jp": "EUC_JP",
-    "euc_kr": "EUC_KR",
-    "gb2312": "EUC_CN",
-}
-
-
-def server_encoding(dialect: Dialect) -> str:
-    """Return the server's name for the encoding of every ``Block.data`` of a file."""
-    return SERVER_ENCODINGS.get(codecs.lookup(dialect.encoding).name, "UTF8")
-
-
-def _transcodes(dialect: Dialect) -> bool:
-    return codecs.lookup(dialect.encoding).name not in SERVER_ENCODINGS
 
 
 @lru_cache
@@ -85,10 +47,12 @@ class Block:
 
     Attributes:
         data: The bytes of the file; UTF-8 where the server does not know its encoding.
+        offset: Of ``data`` in what the reader reads: the file after its byte order mark, in
+            UTF-8 where it is not of an encoding that the server knows.
         file: Its name, for messages.
-        first_line: Of ``data``, counted in the file from 1.
+        first_line: Of ``data``, counted in the file from 1; 0 where lines are not counted.
         record_line: The line where the record begins that ``data`` begins with, or goes
-            on with.
+            on with; 0 likewise.
         eol: How the file ends its records: LF, CRLF or CR.
         starts: Whether ``data`` begins with the beginning of a record.
         more: Whether its last record goes on in the next block.
@@ -96,6 +60,7 @@ class Block:
     """
 
     data: bytes
+    offset: int
     file: str
     first_line: int
     record_line: int
@@ -172,15 +137,25 @@ class Reader:
         header_line: The line where the header is.
     """
 
-    def __init__(self, source: Source, dialect: Dialect, *, size: int = BLOCK) -> None:
+    def __init__(
+        self, source: Source, dialect: Dialect, *, size: int = BLOCK, counted: bool = True
+    ) -> None:
+        """Begin to read.
+
+        Args:
+            size: Bytes of a block, about.
+            counted: Whether blocks know their lines.
+        """
         self.source = source
         self.dialect = dialect
         self.header: list[str] | None = None
         self._quoting = quoting(dialect)
         self._size = size
-        self._chunks = self._transcoded() if _transcodes(dialect) else self._raw()
+        self._chunks = self._transcoded() if transcodes(dialect) else self._raw()
+        self._counts = counted
         self._ended = False
         self._buffer = b""
+        self._taken = 0  # bytes, with those in the buffer
         self._line = 1
         self._skip_lines(dialect.skip_lines)
         self.header_line = self._line
@@ -190,7 +165,10 @@ class Reader:
 
     def blocks(self) -> Iterator[Block]:
         """Yield every block, once."""
-        starts, inside, record_line = True, False, self._line
+        starts, inside = True, False
+        if not self._counts:
+            self._line = 0
+        record_line = self._line
         wanted = self._size
         while True:
             self._fill(wanted)
@@ -209,9 +187,11 @@ class Reader:
                 else:
                     cut, more = len(data), True
             wanted = self._size
+            offset = self._taken - len(data)
             data, self._buffer = data[:cut], data[cut:]
             block = Block(
                 data,
+                offset,
                 self.source.name,
                 self._line,
                 record_line,
@@ -221,11 +201,33 @@ class Reader:
                 self.dialect,
             )
             yield block
-            self._line += block.lines
+            if self._counts:
+                self._line += block.lines
             inside = more and self._quoting.inside_at_end(data, inside)
             starts = not more
             if starts:
                 record_line = self._line
+
+    def again(self, places: Iterable[range]) -> Iterator[tuple[int, bytes]]:
+        """Yield the bytes at *places*, which are in order, each with the line where it begins.
+
+        Raises:
+            CsvError: There are not as many bytes any more.
+        """
+        end = self.eol[-1:]
+        for place in places:
+            while True:
+                here = self._taken - len(self._buffer)
+                passed = self._buffer[: place.start - here]
+                self._line += passed.count(end)
+                self._buffer = self._buffer[len(passed) :]
+                if here + len(passed) == place.start or self._ended:
+                    break
+                self._fill(self._size)
+            self._fill(len(place))
+            if len(self._buffer) < len(place):
+                raise CsvError("it has become shorter", file=self.source.name)
+            yield self._line, self._buffer[: len(place)]
 
     def _cut(self, starts: bool, inside: bool) -> int:
         """Return where to cut the buffer, or 0 where no record ends in it."""
@@ -240,6 +242,7 @@ class Reader:
         while have < wanted and not self._ended:
             chunk = next(self._chunks, b"")
             self._ended = not chunk
+            self._taken += len(chunk)
             parts.append(chunk)
             have += len(chunk)
         if len(parts) > 1:
@@ -295,7 +298,7 @@ class Reader:
             )
         raw, self._buffer = self._buffer[:stop], self._buffer[stop:]
         self._line += raw.count(end)
-        codec = "utf-8" if _transcodes(self.dialect) else self.dialect.encoding
+        codec = "utf-8" if transcodes(self.dialect) else self.dialect.encoding
         try:
             text = raw.decode(codec)
         except UnicodeDecodeError as error:

@@ -52,7 +52,7 @@ class Quoting:
             while stop := self._first_escaped(data, end, at):
                 at = stop
             return at
-        odd = inside ^ bool(data.count(self.quote) & 1)
+        odd = self.inside_at_end(data, inside)
         stop = len(data)
         while (at := data.rfind(end, 0, stop)) >= 0:
             odd ^= bool(data.count(self.quote, at, stop) & 1)
@@ -67,7 +67,8 @@ class Quoting:
 
     def inside_at_end(self, data: bytes, inside: bool) -> bool:
         """Return whether *data* ends inside quotes; for doubled quotes only."""
-        return inside ^ bool(data.count(self.quote) & 1)
+        # To find none takes a tenth of the time that counting takes.
+        return inside ^ (self.quote in data and bool(data.count(self.quote) & 1))
 
     def _first_escaped(self, data: bytes, end: bytes, at: int) -> int:
         while found := self._record.match(data, at):

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pgmonkey.errors import RequestError, TransferError
+from pgmonkey.transfer.encodings import server_encoding
 from pgmonkey.transfer.outfile import NewFile, Target, open_target, write_all
 from pgmonkey.transfer.plan import Plan
-from pgmonkey.transfer.reader import server_encoding
 from pgmonkey.transfer.source import Source
 
 if TYPE_CHECKING:

@@ -15,10 +15,11 @@ from functools import cached_property
 from itertools import accumulate
 
 from pgmonkey.transfer.dialect import Dialect
-from pgmonkey.transfer.reader import Block, quoting, server_encoding
+from pgmonkey.transfer.encodings import server_encoding
+from pgmonkey.transfer.reader import Block, quoting
 from pgmonkey.transfer.records import Quoting
+from pgmonkey.transfer.screen import BAD_FORMAT, Parted
 
-BAD_FORMAT = "22P04"
 BAD_ENCODING = "22021"
 
 
@@ -28,10 +29,12 @@ class Rows:
     Attributes:
         block: All of them, as they are in the file.
         sorted: What ``sort`` said of a range of them, where it was asked already.
+        parted: What ``screen`` said of them, where it was asked.
     """
 
-    def __init__(self, block: Block) -> None:
+    def __init__(self, block: Block, parted: Parted | None = None) -> None:
         self.block = block
+        self.parted = parted
         self.file = block.file
         self.dialect = block.dialect
         self.eol = block.eol
@@ -53,6 +56,20 @@ class Rows:
         if ends and not self.raw[-1].endswith(self._end):
             ends[-1] += 1
         return list(accumulate(ends, initial=self.block.record_line))
+
+    @cached_property
+    def doubtful(self) -> Rows:
+        """Those that ``parted`` set apart; they need not follow one another."""
+        assert self.parted is not None
+        picked, data, at, line = Rows(self.block), self.block.data, 0, self.block.record_line
+        lines = []
+        for place in self.parted.doubtful:
+            line += data.count(self._end, at, place.start)
+            lines.append(line)
+            at = place.start
+        picked.raw = [data[place.start : place.stop] for place in self.parted.doubtful]
+        picked._lines = lines
+        return picked
 
     def line(self, index: int) -> int:
         """Return the line of the file where a record begins."""
@@ -118,7 +135,8 @@ def pieces(block: Block, size: int) -> Iterator[Block]:
         elif at + size < len(data):
             stop = rule.last_end(part, end) or rule.first_end(data, end, at) - at
             part = part[:stop] if 0 < stop <= size else data[at : at + stop if stop > 0 else None]
-        yield replace(block, data=part, first_line=line, record_line=line)
+        start = block.offset + at
+        yield replace(block, data=part, offset=start, first_line=line, record_line=line)
         at += len(part)
         line += part.count(end)
 
@@ -219,6 +237,16 @@ def sort(rows: Rows, indexes: Sequence[int], width: int) -> Sorted:
     return result
 
 
+def padded(rows: Rows, found: Sorted, width: int) -> bytes:
+    """Return the rows with too few fields as they are staged: number, first field missing."""
+    delimiter = rows.dialect.delimiter.encode()
+    lines = []
+    for number, (i, fields) in enumerate(found.short, 1):
+        head = b"-%d%b%d%b" % (number, delimiter, fields + 1, delimiter)
+        lines.append(head + rows.text(i) + delimiter * (width - fields) + b"\n")
+    return b"".join(lines)
+
+
 class FieldCounter:
     """Counts the fields of a record, as COPY does: a quote may stand anywhere."""
 
@@ -245,7 +273,7 @@ def _undecodable(rows: Rows, indexes: Sequence[int]) -> Iterator[tuple[int, str]
     if server_encoding(rows.dialect) != "UTF8":
         return
     data = b"".join(rows.raw[i] for i in indexes)
-    if b"\0" not in data and _decodes(data):
+    if b"\0" not in data and decodes(data):
         return
     for i in indexes:
         raw = rows.raw[i]
@@ -259,7 +287,8 @@ def _undecodable(rows: Rows, indexes: Sequence[int]) -> Iterator[tuple[int, str]
             yield i, f'invalid byte sequence for encoding "UTF8": {shown}'
 
 
-def _decodes(data: bytes) -> bool:
+def decodes(data: bytes) -> bool:
+    """Return whether *data* is UTF-8."""
     try:
         data.decode()
     except UnicodeDecodeError:

@@ -57,6 +57,18 @@ SELECT c.relkind = 'r'
 FROM pg_catalog.pg_class c WHERE c.oid = %s::oid
 """)
 
+# Whether it makes no difference in which order rows go in, except for those that meet in a key.
+_APART = sql.SQL("""
+SELECT NOT EXISTS (SELECT FROM pg_catalog.pg_constraint f
+                   WHERE f.contype = 'f' AND f.conrelid = %s::oid AND f.confrelid = f.conrelid)
+       AND NOT EXISTS (SELECT FROM pg_catalog.pg_attribute a
+                       LEFT JOIN pg_catalog.pg_attrdef d
+                              ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+                       WHERE a.attrelid = %s::oid AND a.attname <> ALL (%s)
+                       AND (a.attidentity <> '' OR pg_catalog.pg_get_expr(d.adbin, d.adrelid)
+                            LIKE '%%nextval(%%'))
+""")
+
 # NOT ENFORCED and PERIOD came with PostgreSQL 18. A foreign key is looked up by the operator
 # that the key itself uses, and only where this role may read the other table.
 _CONSTRAINTS = sql.SQL("""
@@ -149,12 +161,15 @@ class Rules:
     Attributes:
         columns: Those that the file fills.
         certain: Whether ``local`` and ``foreign`` may decide about a row.
+        apart: Whether rows may go in in another order than that of the file, except for those
+            that meet in a key.
         local: What looks at the row alone; columns go by their names.
         foreign: What looks into another table.
     """
 
     columns: tuple[Column, ...]
     certain: bool
+    apart: bool
     local: tuple[sql.Composable, ...]
     foreign: tuple[sql.Composable, ...]
 
@@ -176,6 +191,7 @@ def read_rules(conn: psycopg.Connection[Any], plan: Plan) -> Rules:
                 Column(field.column, field.position, kind, plain, tried, not_null, whole)
             )
     ((certain,),) = ask(_CERTAIN, oid)
+    ((apart,),) = ask(_APART, oid, oid, list(plan.columns))
     usable = {column.name for column in columns if column.whole}
     local: list[sql.Composable] = [
         sql.SQL("{} IS NOT NULL").format(sql.Identifier(c.name)) for c in columns if c.not_null
@@ -189,7 +205,7 @@ def read_rules(conn: psycopg.Connection[Any], plan: Plan) -> Rules:
         else:
             # The table's own words, as the server writes them.
             local.append(sql.SQL("({}) IS NOT FALSE").format(sql.SQL(check)))
-    return Rules(tuple(columns), certain, tuple(local), tuple(foreign))
+    return Rules(tuple(columns), certain, certain and apart, tuple(local), tuple(foreign))
 
 
 def _has_parent(

@@ -4,7 +4,9 @@ A block goes to the server in one COPY under a savepoint. If that fails, the row
 server names is tried alone, after the rows before it and before those after it; so the line
 in an error only says where to look first, and rows are judged in the order of the file.
 Each bad row costs about a block that way. From the second one in a block on, ``guarded``
-takes over: three times the work of a clean COPY, and hardly more for many bad rows.
+takes over: three times the work of a clean COPY, and hardly more for many bad rows. Where
+values of a column failed before, ``screen`` sets doubtful rows apart, and only those take
+that way.
 
 Deferred constraints are looked at immediately, row by row. The transaction is the caller's.
 """
@@ -17,29 +19,32 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import psycopg
-from psycopg.rows import tuple_row
+from psycopg import sql
 
 from pgmonkey.errors import RejectLimitError
 from pgmonkey.transfer import staging, verdict
 from pgmonkey.transfer.ahead import ahead
 from pgmonkey.transfer.copying import Sender, copy_statement, preamble
-from pgmonkey.transfer.guarded import STAGE_NAME, Guard
+from pgmonkey.transfer.guarded import CLEAR, STAGE_NAME, guard_for
 from pgmonkey.transfer.judging import STAGE
 from pgmonkey.transfer.plan import Field, Plan
 from pgmonkey.transfer.reader import Block
 from pgmonkey.transfer.rejects import Reject
-from pgmonkey.transfer.rows import Rows, Sorted, assembled, pieces, sort
+from pgmonkey.transfer.rows import Rows, assembled, decodes, padded, pieces, sort
 from pgmonkey.transfer.rules import staged
+from pgmonkey.transfer.screen import Parted, Suspicion
 
 _T = TypeVar("_T")
 
-# Bytes of one COPY. What a bad row costs grows with it, what a savepoint costs shrinks: a
-# quarter of a megabyte is some 6 ms of the server's time, and a savepoint 0.1 ms.
+# Bytes of one COPY where bad rows were met; otherwise it is the whole block. What a bad row
+# costs grows with it, what a COPY costs by itself shrinks: of 2 ms there are one or two.
 PIECE = 256 * 1024
 # Bad rows in one piece from which on the rest of it, and the next one, is staged.
 MANY = 2
 # Rows staged at a time, so that the rest of a file is not staged at once; see rows._closed.
 WINDOW = 16 * 1024
+# Rows of one block that may be doubtful for nothing.
+FEW = 64
 
 
 @dataclass(frozen=True)
@@ -71,8 +76,7 @@ def load_skipping(
     load = _Load(conn, plan, write)
     with closing(ahead(load.prepared(blocks))) as prepared:
         for all_rows in prepared:
-            for rows in all_rows:
-                load.take(rows)
+            load.take(all_rows)
             if on_block is not None:
                 on_block(load.rows + load.rejected)
     load.finish()
@@ -87,6 +91,8 @@ class _Load:
         self._plan = plan
         self._write = write
         self._last: Reject | None = None
+        # Whether no row of the last block was bad.
+        self._calm = True
         self.rows = 0
         self.rejected = 0
         # What COPY cannot do by itself is staged whatever the rows are like.
@@ -94,7 +100,9 @@ class _Load:
         self.staging = self._must
         self._names = {f.column: f.name for f in plan.fields}
         conn.execute("SET CONSTRAINTS ALL IMMEDIATE")
-        self._guard = self._make_guard()
+        self._guard = guard_for(conn, plan, must=self._must)
+        apart = self._guard is not None and self._guard.apart and not self._must
+        self._suspicion = Suspicion(plan) if apart else None
         to_stage = [(f, staged(f.position)) for f in plan.fields]
         also = [(Field(-1, name, name), name) for name in ("n", "missing")]
         self._copy_rows = copy_statement(plan, plan.table.sql()).as_bytes(conn)
@@ -103,41 +111,69 @@ class _Load:
         # It is there whenever rows are tried, and what they came to is kept or undone.
         conn.execute("SAVEPOINT pgmonkey_rows")
 
-    def _make_guard(self) -> Guard | None:
-        """Return the guard, or None where this table or role cannot have one."""
-        table = self._plan.table
-        ruled = self._conn.cursor(row_factory=tuple_row).execute(
-            "SELECT FROM pg_catalog.pg_rules WHERE schemaname = %s AND tablename = %s",
-            (table.schema, table.name),
-        )
-        if ruled.fetchone() is not None and not self._must:
-            return None  # rules are for INSERT; COPY knows none
-        clause = staging.conflict(self._plan) if self._plan.on_conflict != "error" else None
-        guard = Guard(self._conn, self._plan, clause)
-        self._conn.execute("SAVEPOINT pgmonkey_guard")
-        try:
-            guard.make()
-        except psycopg.Error as error:
-            if self._must or not verdict.blames_a_row(error.sqlstate):
-                raise
-            self._conn.execute("ROLLBACK TO SAVEPOINT pgmonkey_guard")
-            return None
-        self._conn.execute("RELEASE SAVEPOINT pgmonkey_guard")
-        return guard
-
     def prepared(self, blocks: Iterable[Block]) -> Iterator[list[Rows]]:
         """Yield each block as it will be taken, as far as one can tell; in another thread."""
         for block in assembled(blocks):
-            if not self.staging:
-                yield [Rows(piece) for piece in pieces(block, PIECE)]
-                continue
-            rows = Rows(block)
-            for part in _windows(0, len(rows)):
-                rows.sorted[part] = sort(rows, part, len(self._plan.fields))
-            yield [rows]
+            parted = self._parted(block)
+            if parted is not None:
+                yield [parted]
+            elif not self.staging:
+                size = len(block.data) if self._calm else PIECE
+                yield [Rows(piece) for piece in pieces(block, size)]
+            else:
+                rows = Rows(block)
+                for part in _windows(0, len(rows)):
+                    rows.sorted[part] = sort(rows, part, len(self._plan.fields))
+                yield [rows]
 
-    def take(self, rows: Rows) -> None:
-        """Load one block, or a piece of one."""
+    def _parted(self, block: Block) -> Rows | None:
+        """Return *block* with its doubtful rows set apart, if that may help."""
+        if self._suspicion is None or not decodes(block.data):
+            return None
+        parted = self._suspicion.parted(block)
+        if parted is None:
+            return None
+        rows = Rows(block, parted)
+        every = range(len(rows.doubtful))
+        rows.doubtful.sorted[every] = sort(rows.doubtful, every, len(self._plan.fields))
+        return rows
+
+    def take(self, block: list[Rows]) -> None:
+        """Load one block, in one piece or several."""
+        before = self.rejected
+        for rows in block:
+            if rows.parted is None:
+                self._take(rows)
+            elif not self._take_parted(rows, rows.parted):
+                for piece in pieces(rows.block, PIECE):
+                    self._take(Rows(piece))
+        self._calm = self.rejected == before
+
+    def _take_parted(self, rows: Rows, parted: Parted) -> bool:
+        """Load the rows that are sure to convert, then try the others; or do nothing."""
+        suspicion, doubtful = self._suspicion, rows.doubtful
+        assert suspicion is not None
+        every = range(len(doubtful))
+        try:
+            inserted = self._copy_in(self._copy_rows, parted.certain(), rows.eol)
+            more, refused = self._judge(doubtful, every) if doubtful else (0, [])
+        except _RowError:
+            refused, met = [], True
+        else:
+            # The one that came first in the file has to be in.
+            met = any(state in ("23505", "23P01") for _, state, *_ in refused)
+        self._end(keep=not met, staged=bool(doubtful))
+        if met:
+            suspicion.drop()
+            return False
+        self.rows += inserted + more
+        for refusal in refused:
+            self._reject(doubtful, *refusal)
+        if len(doubtful) > FEW + 4 * len(refused):
+            suspicion.drop()
+        return True
+
+    def _take(self, rows: Rows) -> None:
         block = rows.block
         error = None if self.staging else self._attempt(block.wire, block.eol)
         if error is None and not self.staging:
@@ -178,62 +214,75 @@ class _Load:
     def _attempt(self, data: bytes, eol: bytes) -> psycopg.Error | None:
         """Send rows in one COPY, and return what made them all fail."""
         try:
-            self.rows += self._copy_in(self._copy_rows, data, eol)
+            self.rows += self._copy_in(self._copy_rows, [data], eol)
         except _RowError as error:
-            self._undo()
+            self._end(keep=False)
             return error.error
-        self._keep()
+        self._end(keep=True)
         return None
 
-    def _keep(self) -> None:
-        self._conn.execute("RELEASE SAVEPOINT pgmonkey_rows; SAVEPOINT pgmonkey_rows")
+    def _end(self, *, keep: bool, staged: bool = False) -> None:
+        """Keep or undo what was tried, and be ready for the next rows.
 
-    def _undo(self) -> None:
-        self._conn.execute("ROLLBACK TO SAVEPOINT pgmonkey_rows")
+        What was *staged* goes outside of a savepoint, where TRUNCATE need not keep the old
+        file for a roll-back; and now, not when the next block is being prepared.
+        """
+        steps: list[sql.Composable] = (
+            [] if keep else [sql.SQL("ROLLBACK TO SAVEPOINT pgmonkey_rows")]
+        )
+        steps.append(sql.SQL("RELEASE SAVEPOINT pgmonkey_rows"))
+        if staged:
+            steps += CLEAR
+        steps.append(sql.SQL("SAVEPOINT pgmonkey_rows"))
+        self._conn.execute(sql.SQL("; ").join(steps))
 
     def _stage(self, rows: Rows, part: range) -> psycopg.Error | None:
         """Stage rows and have the server insert them, or return why they cannot be staged."""
-        guard = self._guard
-        assert guard is not None
-        found = rows.sorted.get(part) or sort(rows, part, len(self._plan.fields))
-        # Outside of the savepoint, where TRUNCATE need not keep the old file for a roll-back.
-        self._conn.execute("RELEASE SAVEPOINT pgmonkey_rows")
-        guard.clear()
-        self._conn.execute("SAVEPOINT pgmonkey_rows")
         try:
-            self._copy_in(self._copy_staged, rows.wire(found.good), rows.eol)
-            if found.short:
-                self._copy_in(self._copy_short, _padded(rows, found, self._plan), b"\n")
-            inserted, refusals = _tried(guard.insert)
+            inserted, refused = self._judge(rows, part)
         except _RowError as error:
-            self._undo()
+            self._end(keep=False, staged=True)
             return error.error
-        self._keep()
+        self._end(keep=True, staged=True)
         self.rows += inserted
-        rejected = [(i, state, message, "") for i, state, message in found.bad]
-        for r in refusals:
-            i = found.good[r.number - 1] if r.number > 0 else found.short[-r.number - 1][0]
-            rejected.append(
-                (i, r.sqlstate, verdict.reason(r.sqlstate, r.message, r.detail), r.column)
-            )
-        for i, state, reason, column in sorted(rejected):
-            self._reject(rows, i, state, reason, column)
+        for refusal in refused:
+            self._reject(rows, *refusal)
         return None
 
-    def _copy_in(self, statement: bytes, data: bytes, eol: bytes) -> int:
+    def _judge(self, rows: Rows, part: range) -> tuple[int, list[tuple[int, str, str, str]]]:
+        """Insert rows by way of the staging table.
+
+        Returns:
+            The number of rows that are in; of each other its position, SQLSTATE, reason and
+            column, in the order of the file.
+        """
+        assert self._guard is not None
+        found = rows.sorted.get(part) or sort(rows, part, len(self._plan.fields))
+        self._copy_in(self._copy_staged, [rows.wire(found.good)], rows.eol)
+        if found.short:
+            self._copy_in(self._copy_short, [padded(rows, found, len(self._plan.fields))], b"\n")
+        inserted, refusals = _tried(self._guard.insert)
+        refused = [(i, state, message, "") for i, state, message in found.bad]
+        for r in refusals:
+            i = found.good[r.number - 1] if r.number > 0 else found.short[-r.number - 1][0]
+            reason = verdict.reason(r.sqlstate, r.message, r.detail)
+            refused.append((i, r.sqlstate, reason, r.column))
+        return inserted, sorted(refused)
+
+    def _copy_in(self, statement: bytes, data: list[bytes], eol: bytes) -> int:
         """Send *data*; return the number of rows.
 
         Raises:
             _RowError: A row is to blame.
             psycopg.Error: None is, or the server did not even want to see them.
         """
-        if not data:
+        if not any(data):
             return 0
         cursor, started = self._conn.cursor(), False
         try:
             with cursor.copy(statement, writer=Sender(cursor)) as copy:
                 started = True
-                copy.write(preamble(eol) + data)
+                copy.write(b"".join([preamble(eol), *data]))
         except psycopg.Error as error:
             if started and verdict.blames_a_row(error.sqlstate):
                 raise _RowError(error) from error
@@ -255,6 +304,8 @@ class _Load:
             rows.text(index),
         )
         self.rejected += 1
+        if self._suspicion is not None:
+            self._suspicion.add(sqlstate, column)
         self._check_limit()
         self._write(self._last)
 
@@ -303,14 +354,3 @@ def _said(error: psycopg.Error, plan: Plan) -> tuple[str, str, str]:
         error.diag.context, plan.table.name, plan.columns
     )
     return error.sqlstate or "", verdict.reason_of(error), column
-
-
-def _padded(rows: Rows, found: Sorted, plan: Plan) -> bytes:
-    """Return the rows with too few fields as they are staged: number, first field missing."""
-    delimiter = plan.dialect.delimiter.encode()
-    padded = []
-    for number, (i, fields) in enumerate(found.short, 1):
-        head = f"-{number}{plan.dialect.delimiter}{fields + 1}{plan.dialect.delimiter}".encode()
-        tail = delimiter * (len(plan.fields) - fields)
-        padded.append(head + rows.text(i) + tail + b"\n")
-    return b"".join(padded)

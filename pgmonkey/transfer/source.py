@@ -44,6 +44,13 @@ class _Counted(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
+    def read(self, size: int = -1, /) -> bytes | None:
+        if self._again or size < 0:
+            return super().read(size)
+        got = self._raw.read(size)  # RawIOBase.read() would copy it once more
+        self.count += len(got or b"")
+        return got
+
     def readinto(self, buffer: WriteableBuffer, /) -> int:
         view = memoryview(buffer).cast("B")
         if self._again:

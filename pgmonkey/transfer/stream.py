@@ -32,7 +32,7 @@ class Feed:
     Attributes:
         sources: Paths, or sources that are open already.
         bytes_read: Of all files, as they are on disk.
-        lines: Sent so far.
+        lines: Sent so far, where somebody follows the progress.
     """
 
     plan: Plan
@@ -58,11 +58,22 @@ class Feed:
         done = 0
         for given in self.sources:
             with given if isinstance(given, Source) else open_source(given) as source:
-                reader = Reader(source, self.plan.dialect)
+                reader = Reader(source, self.plan.dialect, counted=self._counts(source))
                 self._compare(reader)
                 yield reader, self._counted(source, self._checked(reader.blocks()), done)
                 done += source.bytes_read
                 self.bytes_read = done
+
+    def _counts(self, source: Source) -> bool:
+        """Return whether somebody wants to know about lines while nothing goes wrong."""
+        plan = self.plan
+        return bool(
+            self.on_progress
+            or plan.shape
+            or plan.on_error == "skip"
+            or plan.commit_every
+            or not source.rereadable
+        )
 
     def _compare(self, reader: Reader) -> None:
         if self._header is None:
@@ -90,9 +101,9 @@ class Feed:
     def _counted(self, source: Source, blocks: Iterator[Block], done: int) -> Iterator[Block]:
         for block in blocks:
             yield block
-            self.lines += block.server_lines
             self.bytes_read = done + source.bytes_read
             if self.on_progress:
+                self.lines += block.server_lines
                 self.on_progress(Progress(self.lines, self.bytes_read, self.total))
 
 
@@ -174,4 +185,5 @@ def _cut_after(blocks: Iterable[Block], rows: int) -> Iterator[Block | None]:
 
 
 def _part(block: Block, start: int, end: int, line: int) -> Block:
-    return replace(block, data=block.data[start:end], first_line=line, record_line=line)
+    data, offset = block.data[start:end], block.offset + start
+    return replace(block, data=data, offset=offset, first_line=line, record_line=line)

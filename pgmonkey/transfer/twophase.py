@@ -15,7 +15,7 @@ import re
 import secrets
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -70,12 +70,15 @@ class Pact:
                         conn.close()
 
     def commit(
-        self, conns: Sequence[psycopg.Connection[Any]], connect: Connect, lines: Sequence[str]
+        self,
+        conns: Sequence[psycopg.Connection[Any]],
+        connect: Connect,
+        lines: Callable[[], Sequence[str]],
     ) -> None:
         """Make every part final.
 
         Args:
-            lines: What each part has loaded, for the report if only some are in.
+            lines: Tells what each part has loaded, for the report if only some are in.
 
         Raises:
             LostError: A connection was lost, and nothing is in.
@@ -109,7 +112,10 @@ class Pact:
                 ) from error
 
     def _commit_in_turn(
-        self, conns: Sequence[psycopg.Connection[Any]], connect: Connect, lines: Sequence[str]
+        self,
+        conns: Sequence[psycopg.Connection[Any]],
+        connect: Connect,
+        lines: Callable[[], Sequence[str]],
     ) -> None:
         numbers = [number(conn) for conn in conns]
         started = time.monotonic()
@@ -128,11 +134,12 @@ class Pact:
                 if done == 0:
                     raise why from error
                 unknown = isinstance(why, CommitUnknownError)
+                sent = lines()
                 raise PartlyError(
                     f"one of {len(conns)} connections could not commit after others had: {why};"
-                    f" committed: {'; '.join(lines[:done])};"
-                    f" {'unknown' if unknown else 'not'}: {lines[done]};"
-                    f" rolled back: {'; '.join(lines[done + 1 :]) or 'nothing else'}"
+                    f" committed: {'; '.join(sent[:done])};"
+                    f" {'unknown' if unknown else 'not'}: {sent[done]};"
+                    f" rolled back: {'; '.join(sent[done + 1 :]) or 'nothing else'}"
                 ) from error
         spent = (time.monotonic() - started) * 1000
         self.how = (

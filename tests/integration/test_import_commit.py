@@ -91,7 +91,7 @@ def test_parts_are_committed_together_and_it_is_said_how(table):
     database, conn = table
     pact = Pact(conn, 3)
     conns = parts(database, pact)
-    pact.commit(conns, lambda: connect(database), ["a:1-2", "b:3-4", "c:5-6"])
+    pact.commit(conns, lambda: connect(database), list)
     pact.close()
     assert rows(conn) == [1, 2, 3]
     assert prepared(conn) == 0
@@ -167,7 +167,7 @@ def test_connection_lost_during_the_commit_of_prepared_parts_changes_nothing(two
         commit.cut(conns[1])
 
     conns[-1].tpc_prepare = prepare_and_lose_another
-    pact.commit(conns, lambda: connect(database), ["", "", ""])
+    pact.commit(conns, lambda: connect(database), list)
     assert (rows(conn), prepared(conn)) == ([1, 2, 3], 0)
     for other in conns:
         other.close()
@@ -187,8 +187,9 @@ def test_connection_lost_between_commits_is_reported_with_the_lines_that_are_in(
             commit.cut(conns[1])
 
         conns[0].commit = commit_and_lose_another
+        lines = ["t.csv:2-10", "t.csv:11-20", "t.csv:21"]
         with pytest.raises(PartlyError) as partly:
-            pact.commit(conns, lambda: connect(plain), ["t.csv:2-10", "t.csv:11-20", "t.csv:21"])
+            pact.commit(conns, lambda: connect(plain), lambda: lines)
         said = str(partly.value)
         assert "committed: t.csv:2-10; not: t.csv:11-20; rolled back: t.csv:21" in said
         assert rows(conn) == [1]

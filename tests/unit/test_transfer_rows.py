@@ -18,7 +18,7 @@ from pgmonkey.transfer.rows import FieldCounter, Rows, assembled, pieces, sort
 def block(
     data: bytes, *, eol: bytes = b"\n", line: int = 1, more: bool = False, **dialect
 ) -> Block:
-    return Block(data, "t.csv", line, line, eol, True, more, Dialect(**dialect))
+    return Block(data, 0, "t.csv", line, line, eol, True, more, Dialect(**dialect))
 
 
 def texts(rows: Rows) -> list[tuple[int, bytes]]:
@@ -54,7 +54,7 @@ def test_lone_end_of_data_mark_is_sent_in_quotes_and_kept_as_it_is():
 
 def test_record_in_pieces_becomes_one():
     first = block(b'1,"a', more=True)
-    rest = Block(b'b"\n', "t.csv", 1, 1, b"\n", False, False, Dialect())
+    rest = Block(b'b"\n', 0, "t.csv", 1, 1, b"\n", False, False, Dialect())
     (whole,) = assembled([first, rest])
     assert texts(Rows(whole)) == [(1, b'1,"ab"')]
 
