@@ -497,7 +497,7 @@ class Bench:
         program = (
             "import duckdb; d = duckdb.connect(); d.execute('LOAD postgres');"
             f"d.execute(\"ATTACH '{words}' AS pg (TYPE postgres)\");"
-            f"d.execute(\"COPY pg.{table}_in FROM '{self.csv(table)}' (HEADER)\")"
+            f"d.execute(\"COPY pg.{table}_in FROM '{self.csv(table)}' (HEADER, ALLOW_QUOTED_NULLS false)\")"
         )
         return [sys.executable, "-c", program]
 

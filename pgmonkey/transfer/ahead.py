@@ -1,16 +1,20 @@
 """Make the items of an iterator in a thread, one ahead of whoever uses them.
 
 While the server works on a block, psycopg waits without the interpreter's lock, and the
-next block is read, cut and looked at meanwhile.
+next block is read, cut and looked at meanwhile; but not before: the lock is handed over
+every 5 ms only, and for so long the server would have nothing to do.
 """
 
 from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Generator, Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 T = TypeVar("T")
 
@@ -25,49 +29,57 @@ class _End:
     error: BaseException | None = None
 
 
-class _Maker(threading.Thread, Generic[T]):
-    def __init__(self, items: Iterable[T]) -> None:
-        super().__init__(name="pgmonkey-ahead", daemon=True)
-        self.made: queue.SimpleQueue[T | _End] = queue.SimpleQueue()
-        # Released for every item that is wanted, and when no more is.
-        self.wanted = threading.Semaphore(0)
-        self.over = False
-        # Not join(): see ``parallel``.
-        self.ended = threading.Event()
-        self._items = iter(items)
+class Ahead(Generic[T]):
+    """The items of an iterator, each made from ``want`` on or else when its turn comes: a context.
 
-    def run(self) -> None:
-        try:
-            while self.wanted.acquire() and not self.over:
-                self.made.put(next(self._items))
-        except StopIteration:
-            self.made.put(_End())
-        except BaseException as error:  # raised again by whoever takes the items
-            self.made.put(_End(error))
-        finally:
-            self.ended.set()
-
-
-def ahead(items: Iterable[T]) -> Generator[T, None, None]:
-    """Yield *items*, each made while the one before it is in use.
-
-    What the iterator raises is raised here. Close this generator when the rest is not
-    wanted: the iterator is at rest then, unless it waits for a pipe.
+    What the iterator raises is raised where its item would be. At the end of the context the
+    iterator is at rest, unless it waits for a pipe.
     """
-    maker = _Maker(items)
-    maker.start()
-    maker.wanted.release()
-    try:
+
+    def __init__(self, items: Iterable[T]) -> None:
+        self._items = iter(items)
+        self._made: queue.SimpleQueue[T | _End] = queue.SimpleQueue()
+        self._wanted = threading.Semaphore(0)
+        self._waiting = False  # for an item that is wanted already
+        self._over = False
+        # Not join(): see ``parallel``.
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._make, name="pgmonkey-ahead", daemon=True)
+
+    def want(self) -> None:
+        """Have the next item made."""
+        if not self._waiting:
+            self._waiting = True
+            self._wanted.release()
+
+    def __iter__(self) -> Iterator[T]:
         while True:
-            item = maker.made.get()
+            self.want()
+            item = self._made.get()
+            self._waiting = False
             if isinstance(item, _End):
                 if item.error is not None:
                     raise item.error
                 return
-            maker.wanted.release()
             yield item
             del item  # or three of them would be kept
-    finally:
-        maker.over = True
-        maker.wanted.release()
-        maker.ended.wait(PATIENCE)
+
+    def _make(self) -> None:
+        try:
+            while self._wanted.acquire() and not self._over:
+                self._made.put(next(self._items))
+        except StopIteration:
+            self._made.put(_End())
+        except BaseException as error:  # raised again by whoever takes the items
+            self._made.put(_End(error))
+        finally:
+            self._ended.set()
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._over = True
+        self._wanted.release()
+        self._ended.wait(PATIENCE)

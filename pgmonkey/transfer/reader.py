@@ -169,26 +169,13 @@ class Reader:
         if not self._counts:
             self._line = 0
         record_line = self._line
-        wanted = self._size
         while True:
-            self._fill(wanted)
-            data = self._buffer
+            data, more = (starts and self._most_of_a_chunk()) or b"", False
+            if not data:
+                data, more = self._cut(starts, inside)
             if not data:
                 return
-            cut, more = self._cut(starts, inside), False
-            if not cut:
-                if self._ended:
-                    cut = len(data)
-                elif starts and (len(data) < LONGEST or not self._quoting.doubled):
-                    wanted = 2 * len(data)
-                    if self._quoting.doubled:
-                        wanted = min(wanted, LONGEST)
-                    continue
-                else:
-                    cut, more = len(data), True
-            wanted = self._size
-            offset = self._taken - len(data)
-            data, self._buffer = data[:cut], data[cut:]
+            offset = self._taken - len(self._buffer) - len(data)
             block = Block(
                 data,
                 offset,
@@ -207,6 +194,52 @@ class Reader:
             starts = not more
             if starts:
                 record_line = self._line
+
+    def _most_of_a_chunk(self) -> bytes:
+        """Return what is left over and the records that end in the next chunk, copied once.
+
+        Nothing where that is not so simple.
+        """
+        if self._ended or len(self._buffer) >= self._size or not self._quoting.doubled:
+            return b""
+        chunk = next(self._chunks, b"")
+        self._ended = not chunk
+        self._taken += len(chunk)
+        cut = 0
+        if len(chunk) > self._size // 2:
+            inside = self._quoting.inside_at_end(self._buffer, False)
+            cut = self._quoting.last_end(chunk, self.eol[-1:], inside=inside)
+        if not cut:
+            self._buffer += chunk
+            return b""
+        data = b"".join((self._buffer, memoryview(chunk)[:cut]))
+        self._buffer = chunk[cut:]
+        return data
+
+    def _cut(self, starts: bool, inside: bool) -> tuple[bytes, bool]:
+        """Return what the next block has, and whether its last record goes on after it.
+
+        Args:
+            starts: Whether it begins with a record.
+            inside: Whether it begins inside quotes.
+        """
+        wanted, end, rule = self._size, self.eol[-1:], self._quoting
+        while True:
+            self._fill(wanted)
+            data, more = self._buffer, False
+            if not starts:
+                cut = rule.first_end(data, end, inside=inside)
+            else:
+                cut = len(data) if self._ended else rule.last_end(data, end)
+            if not cut and self._ended:
+                cut = len(data)
+            elif not cut and starts and (len(data) < LONGEST or not rule.doubled):
+                wanted = min(2 * len(data), LONGEST) if rule.doubled else 2 * len(data)
+                continue
+            elif not cut:
+                cut, more = len(data), True
+            self._buffer = data[cut:]
+            return data[:cut], more
 
     def again(self, places: Iterable[range]) -> Iterator[tuple[int, bytes]]:
         """Yield the bytes at *places*, which are in order, each with the line where it begins.
@@ -228,13 +261,6 @@ class Reader:
             if len(self._buffer) < len(place):
                 raise CsvError("it has become shorter", file=self.source.name)
             yield self._line, self._buffer[: len(place)]
-
-    def _cut(self, starts: bool, inside: bool) -> int:
-        """Return where to cut the buffer, or 0 where no record ends in it."""
-        end = self.eol[-1:]
-        if not starts:
-            return self._quoting.first_end(self._buffer, end, inside=inside)
-        return len(self._buffer) if self._ended else self._quoting.last_end(self._buffer, end)
 
     def _fill(self, wanted: int) -> None:
         """Read until there are *wanted* bytes, or no more."""
@@ -330,7 +356,8 @@ class Reader:
                     line=1,
                 )
             self.source.read(length)
-        yield from self.source
+        while chunk := self.source.read(self._size):
+            yield chunk
 
     def _transcoded(self) -> Iterator[bytes]:
         decoder = codecs.getincrementaldecoder(self.dialect.encoding)("strict")

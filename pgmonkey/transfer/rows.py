@@ -7,6 +7,7 @@ keep its neighbours from being staged; the words are those PostgreSQL has for it
 
 from __future__ import annotations
 
+import codecs
 import re
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,6 +22,8 @@ from pgmonkey.transfer.records import Quoting
 from pgmonkey.transfer.screen import BAD_FORMAT, Parted
 
 BAD_ENCODING = "22021"
+# Bytes to decode at a time.
+PIECE = 64 * 1024
 
 
 class Rows:
@@ -289,8 +292,12 @@ def _undecodable(rows: Rows, indexes: Sequence[int]) -> Iterator[tuple[int, str]
 
 def decodes(data: bytes) -> bool:
     """Return whether *data* is UTF-8."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    view = memoryview(data)
     try:
-        data.decode()
+        # In pieces, or the text of a whole block would take up to four times its room.
+        for at in range(0, len(view), PIECE):
+            decoder.decode(view[at : at + PIECE], at + PIECE >= len(view))
     except UnicodeDecodeError:
         return False
     return True

@@ -51,11 +51,12 @@ class Parted:
     block: Block
     doubtful: Sequence[range]
 
-    def certain(self) -> list[bytes]:
+    def certain(self) -> list[memoryview]:
         """Return the bytes of the others."""
+        data = memoryview(self.block.data)
         starts = (0, *(place.stop for place in self.doubtful))
-        stops = (*(place.start for place in self.doubtful), len(self.block.data))
-        return [self.block.data[a:b] for a, b in zip(starts, stops, strict=True)]
+        stops = (*(place.start for place in self.doubtful), len(data))
+        return [data[a:b] for a, b in zip(starts, stops, strict=True)]
 
 
 class Screen:

@@ -13,17 +13,16 @@ Deferred constraints are looked at immediately, row by row. The transaction is t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import psycopg
 from psycopg import sql
 
 from pgmonkey.errors import RejectLimitError
 from pgmonkey.transfer import staging, verdict
-from pgmonkey.transfer.ahead import ahead
+from pgmonkey.transfer.ahead import Ahead
 from pgmonkey.transfer.copying import Sender, copy_statement, preamble
 from pgmonkey.transfer.guarded import CLEAR, STAGE_NAME, guard_for
 from pgmonkey.transfer.judging import STAGE
@@ -33,6 +32,9 @@ from pgmonkey.transfer.rejects import Reject
 from pgmonkey.transfer.rows import Rows, assembled, decodes, padded, pieces, sort
 from pgmonkey.transfer.rules import staged
 from pgmonkey.transfer.screen import Parted, Suspicion
+
+if TYPE_CHECKING:
+    from psycopg.abc import Buffer
 
 _T = TypeVar("_T")
 
@@ -74,7 +76,8 @@ def load_skipping(
         psycopg.Error: What no row is to blame for. The caller rolls back after either.
     """
     load = _Load(conn, plan, write)
-    with closing(ahead(load.prepared(blocks))) as prepared:
+    with Ahead(load.prepared(blocks)) as prepared:
+        load.on_sent = prepared.want
         for all_rows in prepared:
             load.take(all_rows)
             if on_block is not None:
@@ -95,6 +98,7 @@ class _Load:
         self._calm = True
         self.rows = 0
         self.rejected = 0
+        self.on_sent: Callable[[], None] = lambda: None
         # What COPY cannot do by itself is staged whatever the rows are like.
         self._must = staging.wanted(plan)
         self.staging = self._must
@@ -128,10 +132,8 @@ class _Load:
 
     def _parted(self, block: Block) -> Rows | None:
         """Return *block* with its doubtful rows set apart, if that may help."""
-        if self._suspicion is None or not decodes(block.data):
-            return None
-        parted = self._suspicion.parted(block)
-        if parted is None:
+        parted = self._suspicion.parted(block) if self._suspicion else None
+        if parted is None or not decodes(block.data):
             return None
         rows = Rows(block, parted)
         every = range(len(rows.doubtful))
@@ -177,6 +179,10 @@ class _Load:
         block = rows.block
         error = None if self.staging else self._attempt(block.wire, block.eol)
         if error is None and not self.staging:
+            return
+        if error is not None and len(smaller := list(pieces(block, PIECE))) > 1:
+            for piece in smaller:
+                self._take(Rows(piece))
             return
         before, staged, stageable = self.rejected, self.staging, self._guard is not None
         # What is left to do, the next last.
@@ -269,7 +275,7 @@ class _Load:
             refused.append((i, r.sqlstate, reason, r.column))
         return inserted, sorted(refused)
 
-    def _copy_in(self, statement: bytes, data: list[bytes], eol: bytes) -> int:
+    def _copy_in(self, statement: bytes, data: Sequence[Buffer], eol: bytes) -> int:
         """Send *data*; return the number of rows.
 
         Raises:
@@ -283,6 +289,7 @@ class _Load:
             with cursor.copy(statement, writer=Sender(cursor)) as copy:
                 started = True
                 copy.write(b"".join([preamble(eol), *data]))
+                self.on_sent()
         except psycopg.Error as error:
             if started and verdict.blames_a_row(error.sqlstate):
                 raise _RowError(error) from error

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from pgmonkey.transfer.ahead import ahead
+from pgmonkey.transfer.ahead import Ahead
 from support.wait import until
 
 
@@ -19,10 +19,19 @@ def test_items_come_in_order_with_the_next_one_made_meanwhile():
             yield i
 
     taken: list[int] = []
-    for item in ahead(items()):
-        taken.append(item)
-        until(lambda: len(made) == 5 or made[-1] > taken[-1])
-    assert taken == [0, 1, 2, 3, 4]
+    with Ahead(items()) as them:
+        for item in them:
+            taken.append(item)
+            assert made == taken  # not before it is wanted
+            them.want()
+            them.want()
+            until(lambda: len(made) == 5 or made[-1] > taken[-1])
+    assert taken == made == [0, 1, 2, 3, 4]
+
+
+def test_items_come_without_being_wanted_before():
+    with Ahead(range(3)) as them:
+        assert list(them) == [0, 1, 2]
 
 
 def test_what_the_iterator_raises_is_raised_where_the_items_are_taken():
@@ -30,10 +39,11 @@ def test_what_the_iterator_raises_is_raised_where_the_items_are_taken():
         yield 1
         raise ValueError("no more")
 
-    taken = ahead(items())
-    assert next(taken) == 1
-    with pytest.raises(ValueError, match="no more"):
-        next(taken)
+    with Ahead(items()) as them:
+        taken = iter(them)
+        assert next(taken) == 1
+        with pytest.raises(ValueError, match="no more"):
+            next(taken)
 
 
 def test_iterator_is_at_rest_once_nobody_wants_the_rest():
@@ -45,8 +55,8 @@ def test_iterator_is_at_rest_once_nobody_wants_the_rest():
             yield i
 
     before = threading.active_count()
-    taken = ahead(items())
-    assert next(taken) == 0
-    taken.close()
+    with Ahead(items()) as them:
+        assert next(iter(them)) == 0
+        them.want()
     until(lambda: threading.active_count() == before)
-    assert len(made) <= 4  # taken, ready, and in the making
+    assert len(made) <= 2  # taken, and in the making
