@@ -321,7 +321,7 @@ class Bench:
         script = 'out=$1; shift; set -o pipefail; "$@" | gzip -1 > "$out"'
         same = partial(same_unpacked, theirs, mine)
         racers = [
-            Contestant("psql | gzip -1", ["bash", "-c", script, "bash", str(theirs), *piped]),
+            Contestant("psql into gzip -1", ["bash", "-c", script, "bash", str(theirs), *piped]),
             Contestant("pgexport to .gz", self.pgmonkey(*words, tls=tls), check=same, ours=True),
             Contestant(
                 "pgexport to .gz --jobs 2",
@@ -421,7 +421,10 @@ class Bench:
         words = ("pgimport", "--table", into, "--import_file", packed)
         racers = [
             Contestant(
-                "gzip -d | psql", ["bash", "-c", script, "bash", str(packed), *piped], empty, same
+                "gzip -d into psql",
+                ["bash", "-c", script, "bash", str(packed), *piped],
+                empty,
+                same,
             ),
             Contestant("pgimport from .gz", self.pgmonkey(*words, tls=tls), empty, same, ours=True),
         ]
@@ -432,24 +435,47 @@ class Bench:
         """Race with bad rows to be skipped, against psql with the clean file."""
         into = f"{table}_in"
         empty = partial(self.truncate, into)
+        free = partial(self.execute, f"ALTER TABLE {into} DROP CONSTRAINT IF EXISTS few")
         clean = self.psql(f"\\copy {into} from '{self.csv(table)}' csv header", tls)
-        racers = [Contestant("psql \\copy, no bad row", clean, empty)]
+        skip = ("--on-error", "skip", "--rejects", self.folder / "rejects.csv")
+        fresh = unlinker(self.folder / "rejects.csv")
+        racers = [Contestant("psql \\copy, no bad row", clean, partial(chain, empty, free))]
         for share, target in BAD.items():
-            bad = self.csv(table, share)
-            rejected = bad.with_suffix(".rejects")
-            words = ("pgimport", "--table", into, "--import_file", bad, "--on-error", "skip")
+            words = ("pgimport", "--table", into, "--import_file", self.csv(table, share), *skip)
             racers.append(
                 Contestant(
                     f"pgimport, {share:.2%} bad",
-                    self.pgmonkey(*words, "--rejects", rejected, tls=tls),
-                    partial(chain, empty, unlinker(rejected)),
+                    self.pgmonkey(*words, tls=tls),
+                    partial(chain, empty, free, fresh),
                     partial(self.complete, table, share),
                     target,
                     True,
                 )
             )
+        for share in BAD:
+            words = ("pgimport", "--table", into, "--import_file", self.csv(table), *skip)
+            few = f"ADD CONSTRAINT few CHECK (ratio < {1 - share})"
+            constrain = partial(self.execute, f"ALTER TABLE {into} {few}")
+            racers.append(
+                Contestant(
+                    f"pgimport, {share:.2%} against a CHECK",
+                    self.pgmonkey(*words, tls=tls),
+                    partial(chain, empty, free, constrain, fresh),
+                    partial(self.as_many, into, f"{table} WHERE ratio < {1 - share}"),
+                    None,
+                    True,
+                )
+            )
         race(racers, self.options.rounds)
+        free()
         report(f"Import with rejects, {self.described(table, tls)}", racers)
+
+    def as_many(self, table: str, other: str) -> bool:
+        """Return whether two tables, or parts of them, have as many rows."""
+        one, two = (
+            self.execute(f"SELECT count(*) FROM {name}").fetchone() for name in (table, other)
+        )
+        return bool(one == two)
 
     def complete(self, table: str, share: float) -> bool:
         """Return whether exactly the good rows are there."""
@@ -519,7 +545,7 @@ def unlinker(path: Path) -> Callable[[], None]:
     return partial(path.unlink, missing_ok=True)
 
 
-def chain(*calls: Callable[[], None]) -> None:
+def chain(*calls: Callable[[], object]) -> None:
     for call in calls:
         call()
 

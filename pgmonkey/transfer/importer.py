@@ -56,7 +56,7 @@ def load(
             it takes part and the caller commits.
         connect: Opens a further connection like *conn*, closed afterwards. Without it one
             connection has to do.
-        on_progress: Called after every block of about a megabyte.
+        on_progress: Called after every block of about half a megabyte.
         on_note: Called with what the user should know, one sentence each.
 
     Raises:

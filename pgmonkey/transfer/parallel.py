@@ -38,8 +38,9 @@ if TYPE_CHECKING:
     from psycopg import sql
 
 NOTHING = "nothing was imported"
-# Blocks that wait for a connection, for each: enough that none runs dry, few in memory.
-AHEAD = 2
+# Blocks that wait for a connection, for each: the next one is read in a tenth of the time
+# that the server takes for one, so none runs dry.
+AHEAD = 1
 # Seconds until a thread looks whether the load was given up.
 LOOK = 0.1
 

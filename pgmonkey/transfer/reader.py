@@ -23,13 +23,14 @@ from pgmonkey.transfer.source import CHUNK, Source, open_source
 
 __all__ = ["BLOCK", "Block", "Reader", "blocks", "open_source", "quoting"]
 
-# Bytes of a block. Below 256 KiB the work per block shows, above 4 MiB only the memory.
-BLOCK = CHUNK
+# Bytes of a block. Below 256 KiB the work per block shows; above a megabyte the memory, and
+# that of several connections one is left with the last block.
+BLOCK = 512 * 1024
 # A record longer than this is handed on in pieces, so that one of a gigabyte passes through.
-LONGEST = 2 * BLOCK
+LONGEST = 4 * BLOCK
 # The record with the names has to be read as a whole; PostgreSQL has 1600 columns at most,
 # of 63 bytes.
-LONGEST_HEADER = BLOCK
+LONGEST_HEADER = CHUNK
 
 
 @lru_cache

@@ -329,7 +329,8 @@ class _Load:
 
 class _RowError(Exception):
     def __init__(self, error: psycopg.Error) -> None:
-        self.error = error
+        # Its frames hold the rows, in a circle which only the collector would break.
+        self.error = error.with_traceback(None)
 
 
 def _tried(insert: Callable[[], _T]) -> _T:

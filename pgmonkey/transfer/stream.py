@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pgmonkey.errors import CsvError, TransferError
 from pgmonkey.transfer.copying import Sender, preamble
 from pgmonkey.transfer.plan import Plan, Progress
-from pgmonkey.transfer.reader import BLOCK, Block, Reader
+from pgmonkey.transfer.reader import Block, Reader
 from pgmonkey.transfer.source import STDIN, Source, open_source
 from pgmonkey.transfer.trail import Trail
 
@@ -58,10 +58,7 @@ class Feed:
         done = 0
         for given in self.sources:
             with given if isinstance(given, Source) else open_source(given) as source:
-                # What is looked at on the way takes more memory than what passes by.
-                size = BLOCK // 2 if self.plan.on_error == "skip" else BLOCK
-                counted = self._counts(source)
-                reader = Reader(source, self.plan.dialect, size=size, counted=counted)
+                reader = Reader(source, self.plan.dialect, counted=self._counts(source))
                 self._compare(reader)
                 yield reader, self._counted(source, self._checked(reader.blocks()), done)
                 done += source.bytes_read

@@ -19,7 +19,7 @@ from pgmonkey.transfer.reader import Block, Reader
 from pgmonkey.transfer.source import Source, open_source
 
 # The server is behind by what the network holds: a few megabytes at most.
-RECENT = 6
+RECENT = 12
 
 
 @dataclass(frozen=True)
