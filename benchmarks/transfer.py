@@ -562,7 +562,7 @@ def machine(server: PgServer, title: str, options: argparse.Namespace) -> str:
     psql = subprocess.run([find_psql(), "--version"], capture_output=True, text=True, check=True)
     return f"""\
 - machine: {model}, {os.cpu_count()} cores, {memory:.0f} GiB, {platform.system()} \
-{platform.release()}; client and server on it
+{platform.machine()}; client and server on it
 - server: {title}, fsync off, shared_buffers 512MB, autovacuum off
 - python {platform.python_version()}, psycopg {psycopg.__version__} ({psycopg.pq.__impl__}, libpq \
 {psycopg.pq.version()}), {psql.stdout.strip()}, extras: {", ".join(extras) or "none"}

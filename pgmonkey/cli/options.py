@@ -11,6 +11,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 TYPES = ("normal", "pool", "async", "async_pool")
+# Connections that share one work: a slip of the finger must not take all that a server has.
+MOST_JOBS = 64
 
 
 class Option(NamedTuple):
@@ -134,6 +136,15 @@ def count(text: str) -> int:
     """Return *text* as a whole number from 1 to a million."""
     if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 1_000_000):
         raise ValueError(f"{text!r} is not a whole number from 1 on")
+    return int(text)
+
+
+def jobs(text: str) -> int:
+    """Return *text* as a number of connections that share one work."""
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= MOST_JOBS):
+        raise ValueError(
+            f"{text!r} is not from 1 to {MOST_JOBS}; more than the server has processors is no gain"
+        )
     return int(text)
 
 

@@ -26,6 +26,7 @@ from pgmonkey.transfer.packing import Packing
 from pgmonkey.transfer.parts import Crew
 from pgmonkey.transfer.selection import Form, Range, Selection, ranges, statement
 from pgmonkey.transfer.sinks import OneFile, Split, part_name
+from pgmonkey.transfer.wire import exact_text
 
 # Seconds between two calls of on_progress.
 PROGRESS_SECONDS = 0.1
@@ -89,7 +90,8 @@ class Delivery:
             with self._conn.transaction():
                 if idle:
                     self._conn.execute("SET TRANSACTION READ ONLY")
-                rows = copy_out(self._conn, self._statement(), self._counting(sink))
+                with exact_text(self._conn):
+                    rows = copy_out(self._conn, self._statement(), self._counting(sink))
                 sink.end()
             return self._publish([(target, self._file, rows, sink.bytes)])
 
@@ -109,7 +111,8 @@ class Delivery:
             with self._conn.transaction():
                 if idle:
                     self._conn.execute("SET TRANSACTION READ ONLY")
-                copy_out(self._conn, self._statement(), self._counting(sink))
+                with exact_text(self._conn):
+                    copy_out(self._conn, self._statement(), self._counting(sink))
                 sink.end()
             files = self._publish(
                 [
@@ -167,7 +170,8 @@ class Delivery:
                 crew.start(self._part_of(part.fd, blocks, connect, str(row[0]), lock))
             sink = self._sink(target)
             counting = self._counting(sink, crew)
-            rows = copy_out(conn, self._statement(first), counting, crew.others)
+            with exact_text(conn):
+                rows = copy_out(conn, self._statement(first), counting, crew.others)
             sink.end()
             rows += crew.wait()
             size = sink.bytes
@@ -203,7 +207,8 @@ class Delivery:
                 # Not waiting, as pg_dump does: whoever waits for the parent's lock to go
                 # would have the child wait behind it, and the parent waits for the child.
                 conn.execute(lock + b" IN ACCESS SHARE MODE NOWAIT")
-                rows = copy_out(conn, self._statement(blocks, header=False), take, others)
+                with exact_text(conn):
+                    rows = copy_out(conn, self._statement(blocks, header=False), take, others)
                 sink.end()
             return rows
 

@@ -90,7 +90,7 @@ def load(
     elif plan.commit_every is not None and own:
         with Watch(connect) as watch:
             rows, count = _in_portions(feed, conn, connect, watch, plan.commit_every)
-        how = f"{count} transactions of {plan.commit_every} rows"
+        how = f"{_many(count, 'transaction')} of {_many(plan.commit_every, 'row')}"
     else:
         with Watch(connect) as watch:
             rows = _at_once(feed, conn, connect, partial(_copied, feed, conn, watch))
@@ -159,6 +159,10 @@ def _in_portions(
             rows += _at_once(feed, conn, connect, work, kept)
             count += 1
     return rows, count
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count} {what}{'s' * (count != 1)}"
 
 
 def _portion(

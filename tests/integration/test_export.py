@@ -130,6 +130,39 @@ def test_several_connections_give_the_same_bytes_as_psql(several, any_conn, data
     assert all(0 <= p.rows <= 60_000 and p.rows_total == 60_000 for p in seen)
 
 
+ODD = "-c DateStyle=SQL,DMY -c IntervalStyle=iso_8601 -c extra_float_digits=-5"
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_values_are_written_exactly_whatever_the_session_is_set_to(
+    several, conn, database, tmp_path, jobs
+):
+    make_large(conn)
+    conn.execute(
+        "ALTER TABLE large ADD day date DEFAULT '2024-02-03', ADD f float8 DEFAULT 0.1::float8 + 0.2,"
+        " ADD lasts interval DEFAULT '1 day 2 hours'"
+    )
+    expected = by_psql(database, "large", tmp_path)
+    assert b"2024-02-03,0.30000000000000004,1 day 02:00:00" in expected
+
+    def connect() -> psycopg.Connection[Any]:
+        return psycopg.connect(**database.dsn_args(), options=ODD)
+
+    with connect() as odd:
+        done = export_csv(odd, tmp_path / "o.csv", table="large", jobs=jobs, connect=connect)
+    assert (done.jobs, done.why_one_job) == (jobs, None)
+    assert (tmp_path / "o.csv").read_bytes() == expected
+
+
+def test_settings_of_the_callers_transaction_are_as_before(tricky, database, tmp_path):
+    # The order of day and month stays what it is for the condition.
+    with psycopg.connect(**database.dsn_args(), options=ODD) as odd, odd.transaction():
+        where = "at = '29/02/2024 12:00 UTC'"
+        done = export_csv(odd, tmp_path / "o.csv", table="tricky", where=where)
+        shown = odd.execute("SELECT '2024-02-03'::date::text").fetchone()
+    assert (done.rows, shown) == (1, ("03/02/2024",))
+
+
 def test_several_connections_see_one_moment(conn, database, tmp_path):
     """What others commit after the start is in none of the parts."""
     make_large(conn)

@@ -150,3 +150,12 @@ def test_two_formats_on_standard_output_are_refused():
 def test_option_that_may_be_repeated_gives_every_value():
     assert parse(SEVERAL, ["--only", "a", "--only", "b"])["only"] == ("a", "b")
     assert parse(SEVERAL, [])["only"] == ()
+
+
+@pytest.mark.parametrize("name", ["pgimport", "pgexport"])
+@pytest.mark.parametrize("jobs", ["0", "65", "two", "100000"])
+def test_number_of_connections_is_refused_before_a_server_runs_out_of_them(name, jobs):
+    command, _ = find([name])
+    assert isinstance(command, Command)
+    with pytest.raises(CommandError, match=f"--jobs/-j: '{jobs}' is not from 1 to 64"):
+        parse(command, ["--table", "t", "-c", "c.yaml", "--jobs", jobs])

@@ -9,7 +9,7 @@ from pgmonkey.cli.options import (
     Section,
     character,
     column_names,
-    count,
+    jobs,
     not_empty,
     output,
     quoted_columns,
@@ -112,7 +112,7 @@ COMMAND = Command(
                     ("--jobs", "-j"),
                     "read a large table over N connections, as of one moment",
                     "N",
-                    convert=count,
+                    convert=jobs,
                     default=1,
                 ),
                 Option(

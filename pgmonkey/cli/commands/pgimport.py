@@ -8,8 +8,8 @@ from pgmonkey.cli.options import (
     Option,
     Section,
     any_character,
-    count,
     count_or_none,
+    jobs,
     not_empty,
     output,
     rows,
@@ -179,7 +179,7 @@ COMMAND = Command(
                     ("--jobs", "-j"),
                     "connections at most; default: 2 for a large file, where that is safe",
                     "N",
-                    convert=count,
+                    convert=jobs,
                 ),
                 Option(
                     ("--commit-every",),
