@@ -24,6 +24,7 @@ from pgmonkey.errors import RejectLimitError
 from pgmonkey.transfer import staging, verdict
 from pgmonkey.transfer.ahead import Ahead
 from pgmonkey.transfer.copying import Sender, copy_statement, preamble
+from pgmonkey.transfer.encodings import server_encoding
 from pgmonkey.transfer.guarded import CLEAR, STAGE_NAME, guard_for
 from pgmonkey.transfer.judging import STAGE
 from pgmonkey.transfer.plan import Field, Plan
@@ -107,6 +108,7 @@ class _Load:
         self._guard = guard_for(conn, plan, must=self._must)
         apart = self._guard is not None and self._guard.apart and not self._must
         self._suspicion = Suspicion(plan) if apart else None
+        self._utf8 = server_encoding(plan.dialect) == "UTF8"
         to_stage = [(f, staged(f.position)) for f in plan.fields]
         also = [(Field(-1, name, name), name) for name in ("n", "missing")]
         self._copy_rows = copy_statement(plan, plan.table.sql()).as_bytes(conn)
@@ -133,7 +135,7 @@ class _Load:
     def _parted(self, block: Block) -> Rows | None:
         """Return *block* with its doubtful rows set apart, if that may help."""
         parted = self._suspicion.parted(block) if self._suspicion else None
-        if parted is None or not decodes(block.data):
+        if parted is None or (self._utf8 and not decodes(block.data)):
             return None
         rows = Rows(block, parted)
         every = range(len(rows.doubtful))

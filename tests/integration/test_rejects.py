@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -326,25 +326,53 @@ def test_rejects_after_what_was_learned_of_earlier_blocks_are_those_of_inserting
     assert any(taken) or seed > 0  # or this test says nothing
 
 
-def test_row_that_only_looked_doubtful_keeps_its_key_from_a_later_one(conn, tmp_path):
+def test_rows_of_another_encoding_are_set_apart_as_well(conn, tmp_path, monkeypatch):
+    conn.execute(UNWATCHED)
+    conn.commit()
+    taken: list[bool] = []
+    take = _Load._take_parted
+    monkeypatch.setattr(_Load, "_take_parted", lambda *args: taken.append(take(*args)) or taken[-1])
+    latin = replace(plan(), dialect=Dialect(encoding="iso8859-1", header=False))
+    paths = []
+    for n in range(4):  # the second is prepared while the first is looked at
+        rows = [good(i) for i in range(20 * n, 20 * n + 20)]
+        rows[3][COLUMNS.index("qty")] = "viele"
+        rows[5][COLUMNS.index("name")] = "\u00e9"
+        paths.append(tmp_path / f"{n}.csv")
+        paths[-1].write_text("\n".join(map(",".join, rows)) + "\n", encoding="iso8859-1")
+
+    _, rejects = load(conn, latin, *paths)
+
+    assert taken == [True, True]
+    assert [r.raw.split(b",")[0] for r in rejects] == [b"3", b"23", b"43", b"63"]
+    found = conn.execute("SELECT id FROM t WHERE name = %s ORDER BY id", ["\u00e9"]).fetchall()
+    assert found == [(5,), (25,), (45,), (65,)]
+
+
+def test_row_that_only_looked_doubtful_keeps_its_key_from_a_later_one(conn, tmp_path, monkeypatch):
     """Certain rows of a block go in first, and the one that came first in the file has to be in."""
     conn.execute(UNWATCHED)
     conn.commit()
-    rows = [good(i) for i in range(40)]
+    taken: list[bool] = []
+    take = _Load._take_parted
+    monkeypatch.setattr(_Load, "_take_parted", lambda *args: taken.append(take(*args)) or taken[-1])
+    rows = [good(i) for i in range(60)]
     rows[3][COLUMNS.index("qty")] = "many"
-    rows[25][COLUMNS.index("qty")] = " 7"  # a number all the same
-    rows[30][COLUMNS.index("id")] = "25"
-    paths = [tmp_path / "1.csv", tmp_path / "2.csv"]
-    paths[0].write_text("\n".join(map(",".join, rows[:20])) + "\n")
-    paths[1].write_text("\n".join(map(",".join, rows[20:])) + "\n")
+    rows[45][COLUMNS.index("qty")] = " 7"  # a number all the same
+    rows[50][COLUMNS.index("id")] = "45"
+    paths = []
+    for n in range(3):  # the second is prepared while the first is looked at
+        paths.append(tmp_path / f"{n}.csv")
+        paths[-1].write_text("\n".join(map(",".join, rows[20 * n : 20 * n + 20])) + "\n")
 
     _, rejects = load(conn, plan(), *paths)
 
+    assert taken == [False]
     assert [(r.raw.split(b",")[0], r.sqlstate) for r in rejects] == [
         (b"3", "22P02"),
-        (b"25", "23505"),
+        (b"45", "23505"),
     ]
-    assert conn.execute("SELECT name FROM t WHERE id = 25").fetchone() == ("name 25",)
+    assert conn.execute("SELECT name FROM t WHERE id = 45").fetchone() == ("name 45",)
 
 
 def test_rules_decide_only_where_no_trigger_may_change_the_row(conn):
