@@ -249,7 +249,7 @@ def removed_on_failure(path: Path, out: Output) -> Iterator[None]:
         yield
     except ColumnError:
         raise
-    except BaseException:
+    except BaseException:  # interrupts too: whoever asked for nothing keeps nothing
         with contextlib.suppress(OSError):
             if path.read_bytes() == written:  # nobody has edited it meanwhile
                 path.unlink()

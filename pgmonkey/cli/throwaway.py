@@ -198,7 +198,7 @@ class Server:
             with (self._data / "postgresql.conf").open("a") as file:
                 file.write("include 'settings.conf'\n")
             self._start()
-        except BaseException:
+        except BaseException:  # interrupts too: nothing is left behind
             self.stop()
             raise
 

@@ -125,7 +125,7 @@ class Pool(PoolBase, ConnectionPool[Connection]):
                 self._discard(conn, cause)
             elif not self._put(conn):
                 self._close_connection(conn)
-        except BaseException:
+        except BaseException:  # interrupts too: the place goes to the next one
             self._leave(place)
             raise
 

@@ -151,7 +151,7 @@ class AsyncPool(PoolBase, AsyncConnectionPool[AsyncConnection]):
                 await self._discard(conn, cause)
             elif not self._put(conn):
                 await self._close_connection(conn)
-        except BaseException:
+        except BaseException:  # interrupts too: the place goes to the next one
             self._leave(place)
             raise
 

@@ -85,7 +85,7 @@ def _dial_one(family: int, address: object, deadline: Deadline) -> socket.socket
     try:
         sock.settimeout(deadline.left)
         sock.connect(address)  # type: ignore[arg-type]  # a path or what getaddrinfo gave
-    except BaseException:
+    except BaseException:  # interrupts too: nobody else knows of this socket
         sock.close()
         raise
     return sock

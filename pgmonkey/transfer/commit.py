@@ -101,7 +101,7 @@ def transaction(conn: psycopg.Connection[Any]) -> Iterator[None]:
         try:
             yield
             stack.enter_context(deferred(deadline.set))
-        except BaseException:
+        except BaseException:  # interrupts too: they must not wait for a silent network
             deadline.set()
             raise
 

@@ -220,7 +220,7 @@ def load(
         connections = [worker.conn for worker in workers]
         with deferred(lambda: None):
             pact.commit(connections, connect, lambda: [w.lines() for w in workers])
-    except BaseException as error:
+    except BaseException as error:  # interrupts too: threads and transactions end
         _stop(work, workers)
         pact.roll_back(worker.conn for worker in workers)
         first = _first(workers, error)

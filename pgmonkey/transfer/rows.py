@@ -23,7 +23,7 @@ from pgmonkey.transfer.screen import BAD_FORMAT, Parted
 
 BAD_ENCODING = "22021"
 # Bytes to decode at a time.
-PIECE = 64 * 1024
+STEP = 64 * 1024
 
 
 class Rows:
@@ -296,8 +296,8 @@ def decodes(data: bytes) -> bool:
     view = memoryview(data)
     try:
         # In pieces, or the text of a whole block would take up to four times its room.
-        for at in range(0, len(view), PIECE):
-            decoder.decode(view[at : at + PIECE], at + PIECE >= len(view))
+        for at in range(0, len(view), STEP):
+            decoder.decode(view[at : at + STEP], at + STEP >= len(view))
     except UnicodeDecodeError:
         return False
     return True

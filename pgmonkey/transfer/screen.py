@@ -19,6 +19,9 @@ from pgmonkey.transfer.plan import Field, Plan
 from pgmonkey.transfer.reader import Block, quoting
 from pgmonkey.transfer.shape import DATE, PATTERNS, TIME, ZONE
 
+# SQLSTATE of a row with too few or too many fields.
+BAD_FORMAT = "22P04"
+
 # How a value of a type mostly looks, by the name that format_type gives it: hardly ever out
 # of range, and the same whatever DateStyle is.
 _PLAIN = {
@@ -35,7 +38,6 @@ _PLAIN = {
     "timestamp with time zone": f"{DATE}[ T]{TIME}{ZONE}?",
     "uuid": PATTERNS["uuid"],
 }
-BAD_FORMAT = "22P04"
 _NUMERIC = re.compile(r"numeric\((\d+),(\d+)\)")
 _LIMITED = re.compile(r"character(?: varying)?\((\d+)\)")
 

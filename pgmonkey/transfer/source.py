@@ -176,7 +176,7 @@ def open_source(path: str | Path) -> Source:
         status = os.fstat(raw.fileno())
         size = status.st_size if stat.S_ISREG(status.st_mode) else None
         return Source(cast("IO[bytes]", raw), str(path), path, size)
-    except BaseException:
+    except BaseException:  # interrupts too: nobody else knows of this file
         raw.close()
         raise
 

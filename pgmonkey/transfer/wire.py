@@ -52,7 +52,7 @@ def opens_utf8(
         try:
             if conn.info.encoding != "utf-8":
                 _speak(conn, "UTF8")
-        except BaseException:
+        except BaseException:  # interrupts too: nobody else knows of this connection
             conn.close()
             raise
         return conn

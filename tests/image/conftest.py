@@ -15,16 +15,15 @@ from support import docker as provider
 from support import image as ours
 from support.certs import CertKit
 from support.image import Image
+from support.lacking import lacking
 from support.server import Database, PgServer
 from support.setup import Setup, Unavailable
 
-# Read when the tests are collected: they run without the caller's PG* variables.
-REQUIRED = os.environ.get("PGMONKEY_REQUIRE_DOCKER", "") not in ("", "0")
 SERVER_IMAGE = provider.image_for(None, os.environ.get("PGMONKEY_TEST_IMAGE"))
 
 
 def _refuse(reason: Unavailable) -> None:
-    (pytest.fail if REQUIRED else pytest.skip)(f"no container engine: {reason}")
+    lacking(f"no container engine: {reason}", engine=True)
 
 
 @pytest.fixture(scope="session")

@@ -21,6 +21,7 @@ from psycopg import sql
 from support.audits import Config, audit_of, result_of
 from support.docker import LABELS
 from support.image import docker
+from support.lacking import lacking
 from support.server import Database, PgServer
 from support.wait import until
 
@@ -45,7 +46,7 @@ def pooler(server: PgServer, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     except FileNotFoundError:
         here = False
     if not here:
-        pytest.skip(f"no container engine, or no image {IMAGE}")
+        lacking(f"no container engine, or no image {IMAGE}", engine=True)
     folder = tmp_path_factory.mktemp("pooler")
     shown = server.certs.servers["good"]
     # Read by whatever user the image has; a key made for this run.

@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from support.kinds import ALL, POOLS, block, get, one, settle
+from support.lacking import lacking
 from support.ledger import Ledger
 from support.pgbouncer import SERVER_SESSIONS, pgbouncer
 from support.setup import Unavailable
@@ -27,7 +28,7 @@ def pooled(server: Any, mode: str) -> Iterator[dict[str, Any]]:
         with pgbouncer(server, mode) as args:
             yield args
     except Unavailable as e:
-        pytest.skip(str(e))
+        lacking(str(e), engine=True)
 
 
 @pytest.fixture

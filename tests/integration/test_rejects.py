@@ -217,6 +217,15 @@ def conn(database: Any) -> Iterator[psycopg.Connection[Any]]:
         yield conn
 
 
+@pytest.fixture
+def taken(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Each time that doubtful rows were set apart, and whether that was enough."""
+    taken: list[bool] = []
+    take = _Load._take_parted
+    monkeypatch.setattr(_Load, "_take_parted", lambda *args: taken.append(take(*args)) or taken[-1])
+    return taken
+
+
 @pytest.fixture(params=["watched", "unwatched"])
 def kinds(conn: psycopg.Connection[Any], request: pytest.FixtureRequest) -> list[str]:
     """The kinds of bad rows of a table with triggers and deferrable keys, or without."""
@@ -293,13 +302,10 @@ def test_rejects_at_any_density_are_those_of_inserting_row_by_row(
 @pytest.mark.parametrize("share", [0.005, 0.05, 0.3])
 @pytest.mark.parametrize("seed", range(3))
 def test_rejects_after_what_was_learned_of_earlier_blocks_are_those_of_inserting_row_by_row(
-    conn, tmp_path, monkeypatch, share, seed
+    conn, tmp_path, taken, share, seed
 ):
     conn.execute(UNWATCHED)
     conn.commit()
-    taken: list[bool] = []
-    take = _Load._take_parted
-    monkeypatch.setattr(_Load, "_take_parted", lambda *args: taken.append(take(*args)) or taken[-1])
     rng = random.Random(seed)
     # So few that they come back. The first ones can be looked for; others mostly not.
     kinds = ["no number", "no date", "too few fields"]
@@ -326,12 +332,9 @@ def test_rejects_after_what_was_learned_of_earlier_blocks_are_those_of_inserting
     assert any(taken) or seed > 0  # or this test says nothing
 
 
-def test_rows_of_another_encoding_are_set_apart_as_well(conn, tmp_path, monkeypatch):
+def test_rows_of_another_encoding_are_set_apart_as_well(conn, tmp_path, taken):
     conn.execute(UNWATCHED)
     conn.commit()
-    taken: list[bool] = []
-    take = _Load._take_parted
-    monkeypatch.setattr(_Load, "_take_parted", lambda *args: taken.append(take(*args)) or taken[-1])
     latin = replace(plan(), dialect=Dialect(encoding="iso8859-1", header=False))
     paths = []
     for n in range(4):  # the second is prepared while the first is looked at
@@ -349,13 +352,10 @@ def test_rows_of_another_encoding_are_set_apart_as_well(conn, tmp_path, monkeypa
     assert found == [(5,), (25,), (45,), (65,)]
 
 
-def test_row_that_only_looked_doubtful_keeps_its_key_from_a_later_one(conn, tmp_path, monkeypatch):
+def test_row_that_only_looked_doubtful_keeps_its_key_from_a_later_one(conn, tmp_path, taken):
     """Certain rows of a block go in first, and the one that came first in the file has to be in."""
     conn.execute(UNWATCHED)
     conn.commit()
-    taken: list[bool] = []
-    take = _Load._take_parted
-    monkeypatch.setattr(_Load, "_take_parted", lambda *args: taken.append(take(*args)) or taken[-1])
     rows = [good(i) for i in range(60)]
     rows[3][COLUMNS.index("qty")] = "many"
     rows[45][COLUMNS.index("qty")] = " 7"  # a number all the same

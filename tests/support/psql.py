@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import pytest
+from support.lacking import lacking
 
 # Where distributions put binaries they keep out of PATH.
 PLACES = ("usr/lib/postgresql/*/bin/psql", "usr/pgsql-*/bin/psql")
@@ -28,7 +28,7 @@ def find_psql() -> str:
     if found is None:
         found = next((str(path) for place in PLACES for path in Path("/").glob(place)), None)
     if found is None:
-        pytest.skip("no psql in PATH, in the wheel or in the usual places")
+        lacking("no psql in PATH, in the wheel or in the usual places")
     return found
 
 
