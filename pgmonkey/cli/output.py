@@ -69,6 +69,7 @@ class Output:
         format: How the result is printed: ``table``, ``json`` and so on.
         verbosity: 0, 1 or 2; -1 is quiet.
         answered: Whether a result was written.
+        live: Whether progress is shown.
     """
 
     def __init__(
@@ -83,7 +84,7 @@ class Output:
         self.verbosity = verbosity
         self.answered = False
         self._color = color
-        self._live = verbosity >= 0 and progress_wanted(sys.stderr, progress)
+        self.live = verbosity >= 0 and progress_wanted(sys.stderr, progress)
         self._status = ""
         self._scrubbers: list[Callable[[str], str]] = []
 
@@ -163,7 +164,7 @@ class Output:
 
     def progress(self, text: str) -> None:
         """Show *text* on a terminal until the next thing is said."""
-        if self._live:
+        if self.live:
             self._clear()
             self._status = self.scrub(text).translate(_CONTROLS)
             write(sys.stderr, self._status)

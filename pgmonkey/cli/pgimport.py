@@ -100,7 +100,8 @@ def import_files(
             plan,
             sources,
             connect=functools.partial(connect, settings, timeout),
-            on_progress=Meter(out).show,
+            # Nobody else has the rows counted.
+            on_progress=Meter(out).show if out.live else None,
             on_note=out.note,
         )
         if plan.create != shown:

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 # Bytes of one COPY where bad rows were met; otherwise it is the whole block. What a bad row
-# costs grows with it, what a COPY costs by itself shrinks: of 2 ms there are one or two.
+# costs grows with it; what a COPY costs by itself, some 2 ms, counts for less.
 PIECE = 256 * 1024
 # Bad rows in one piece from which on the rest of it, and the next one, is staged.
 MANY = 2
