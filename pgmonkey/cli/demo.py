@@ -11,7 +11,6 @@ import os
 import secrets
 import shlex
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -22,7 +21,15 @@ from typing import Any, NamedTuple
 from pgmonkey.cli.exits import ANSWER_IS_NO, NO_CONNECTION, OK, REFUSED
 from pgmonkey.cli.failures import CommandError, Failure
 from pgmonkey.cli.output import Output
-from pgmonkey.cli.throwaway import SUPERUSER, Binaries, Server, Unavailable, find_local, find_wheel
+from pgmonkey.cli.throwaway import (
+    SUPERUSER,
+    Binaries,
+    Server,
+    Unavailable,
+    find_local,
+    find_wheel,
+    run,
+)
 
 USER, DATABASE, TABLE = "app", "sales", "demo_orders"
 HOST = "localhost"
@@ -146,7 +153,7 @@ def _show(
             out.result((folder / words[1]).read_text(encoding="utf-8"))
             continue
         command = [sys.executable, "-m", "pgmonkey", *words]
-        code = subprocess.run(command, cwd=folder, env=env, check=False).returncode
+        code = run(command, cwd=folder, env=env).returncode
         if code not in fine:
             out.warning(f"`{typed}` ended with exit code {code}, and so does the demo")
             return code

@@ -135,6 +135,32 @@ def test_interrupted_demo_leaves_nothing(temp: Path, signum: int):
     assert left(temp) == []
 
 
+@pytest.mark.parametrize("begun", ["initdb", "pg_ctl start", "pgmonkey pgconfig create"])
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_signal_while_a_program_is_begun_leaves_nothing(temp: Path, signum: int, begun: str):
+    """At the moment when the program runs and subprocess has not returned it yet."""
+    script = (
+        "import os, subprocess, sys\n"
+        "begin = subprocess.Popen._execute_child\n"
+        "def and_signal(self, args, *rest):\n"
+        "    begin(self, args, *rest)\n"
+        "    words = ' '.join(map(str, args)) if isinstance(args, list) else ''\n"
+        f"    if {begun!r} in words and 'sh -c' not in words:\n"
+        f"        os.kill(os.getpid(), {int(signum)})\n"
+        "subprocess.Popen._execute_child = and_signal\n"
+        "from pgmonkey.cli.main import main\n"
+        "code = main(['demo'])\n"
+        "try:\n"
+        "    print('a child outlives it', os.waitpid(-1, os.WNOHANG))\n"
+        "except ChildProcessError:\n"
+        "    sys.exit(code)"
+    )
+    env = {**os.environ, "TMPDIR": str(temp), "PYTHONPATH": str(Path(pgmonkey.__file__).parents[1])}
+    done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True)
+    assert done.returncode == 128 + signum, done.stdout
+    assert left(temp) == []
+
+
 def test_killed_demo_leaves_no_server(temp: Path):
     env = {**os.environ, "TMPDIR": str(temp), "PYTHONPATH": str(Path(pgmonkey.__file__).parents[1])}
     command = [sys.executable, "-m", "pgmonkey", "demo"]
