@@ -164,11 +164,13 @@ def test_signal_while_a_program_is_begun_leaves_nothing(temp: Path, signum: int,
 def test_killed_demo_leaves_no_server(temp: Path):
     env = {**os.environ, "TMPDIR": str(temp), "PYTHONPATH": str(Path(pgmonkey.__file__).parents[1])}
     command = [sys.executable, "-m", "pgmonkey", "demo"]
-    with subprocess.Popen(command, env=env, cwd=temp.parent, stdout=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        command, env=env, cwd=temp.parent, stdout=subprocess.PIPE, start_new_session=True
+    ) as process:
         assert process.stdout is not None
         while b"# 2." not in (line := process.stdout.readline()):
             assert line
-        process.kill()
+        os.killpg(process.pid, signal.SIGKILL)  # the step too, which writes into the folder
     until(lambda: not [word for word in left(temp) if not word.startswith("pgmonkey-demo")])
 
 
