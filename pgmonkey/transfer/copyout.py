@@ -3,8 +3,9 @@
 The server sends one message a row ("Messages sent from the backend will always correspond
 to single data rows": https://www.postgresql.org/docs/current/protocol-message-formats.html),
 so what is done for each of them is what an export costs. psycopg's ``Copy.read`` runs a
-generator for every row, which makes it 1.17 x psql's time; asking libpq directly for what
-it has received, and waiting only when that is nothing, makes it 0.83.
+generator for every row; here libpq is asked directly for what it has received. And who
+sleeps until something arrives is woken by every 8 KiB that the server sends, which costs
+the server more than sending them: so nothing is waited for before there was time for more.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ Others: TypeAlias = "dict[int, Callable[[], None]]"
 
 # Bytes of rows that are handed on together: beyond this, a larger block gains nothing.
 BLOCK = 64 * 1024
+# Seconds to let pass when nothing has arrived: a quarter of a megabyte at the server's pace,
+# which the network's buffers hold.
+PAUSE = 0.002
 # Seconds in which a cancelled COPY has to end; a server that does not is hung up on.
 CANCEL_SECONDS = 5.0
 
@@ -57,6 +61,7 @@ def copy_out(
             raise _error(conn, answer)
         rows: Rows = []
         held = 0
+        before = 0  # what was held when libpq was last asked to look
         get = pgconn.get_copy_data
         while True:
             size, row = get(1)
@@ -68,8 +73,11 @@ def copy_out(
                     rows, held = [], 0
                     wait.glance()
             elif size == 0:
-                wait.readable()
+                if held == before:
+                    time.sleep(PAUSE)
+                    wait.readable()
                 pgconn.consume_input()
+                before = held
             else:
                 break
         if held:
