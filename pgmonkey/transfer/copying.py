@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 # What libpq is given at once: it copies this into a buffer of its own, which it keeps, and
 # moves what is left of it after every partial write.
-PIECE = 128 * 1024
+PIECE = 64 * 1024
 
 
 def copy_statement(
