@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from pgmonkey.cli.common import connection_failure
 from pgmonkey.cli.failures import CommandError
-from pgmonkey.cli.pgconfig_test import LADDER_TIMEOUT, connect_timeout, limit_said, within
 from pgmonkey.cli.render import Server
 
 if TYPE_CHECKING:
@@ -30,10 +29,13 @@ def connect(settings: Settings, timeout: float | None = None) -> psycopg.Connect
     from pgmonkey.connections.driver import open_connection
 
     if timeout:
+        from pgmonkey.cli.pgconfig_test import within
+
         settings = within(settings, timeout)
     try:
         return open_connection(settings, "normal")
     except psycopg.Error as error:
+        from pgmonkey.cli.pgconfig_test import LADDER_TIMEOUT, connect_timeout, limit_said
         from pgmonkey.connections.probe import probe
 
         seconds = timeout or connect_timeout(settings)

@@ -80,7 +80,7 @@ def test(
             if failure not in failures:
                 failures.append(failure)
         results.append(
-            replace(outcome.result, ok=failure is None, error=failure, steps=rungs(steps, outcome))
+            outcome.result._replace(ok=failure is None, error=failure, steps=rungs(steps, outcome))
         )
     return _answer(tuple(results), failures, out)
 

@@ -277,11 +277,9 @@ def reviewed(place: Path | None, before: Path | None, now: Path | None, out: Out
 
 def show_plan(planned: Any, server: Any, out: Output) -> int:
     """Print a dry run's answer."""
-    from dataclasses import replace
-
     from pgmonkey.cli.render.imports import plan_text
 
-    planned = replace(planned, command=out.scrub(planned.command))
+    planned = planned._replace(command=out.scrub(planned.command))
     if out.format == "table":
         out.result(plan_text(planned, out.width()))
     else:

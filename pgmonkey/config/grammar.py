@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 # ${A:-${B:-…}} deeper than this is no configuration, and each level costs a frame.
 MAX_DEPTH = 10
@@ -20,8 +19,7 @@ _TOKEN = re.compile(r"\$\$|\$\{|\}")
 _HEAD = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(:?[-?+])?")
 
 
-@dataclass(frozen=True)
-class Reference:
+class Reference(NamedTuple):
     """``${name}`` with its operator, if any, and the parts of the operator's operand."""
 
     name: str

@@ -12,8 +12,8 @@ import atexit
 import os
 import stat
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 # What may be set in no mode, for root's files and for everybody else's (libpq,
 # fe-secure-openssl.c, since the minor releases of February 2022).
@@ -21,8 +21,7 @@ _TOO_OPEN_OF_ROOT = stat.S_IWGRP | stat.S_IXGRP | stat.S_IRWXO
 _TOO_OPEN = stat.S_IRWXG | stat.S_IRWXO
 
 
-@dataclass(frozen=True)
-class KeyFile:
+class KeyFile(NamedTuple):
     """A key as the file system has it, links followed.
 
     Attributes:
@@ -39,8 +38,7 @@ class KeyFile:
     regular: bool = True
 
 
-@dataclass(frozen=True)
-class Identity:
+class Identity(NamedTuple):
     """Who a process is: its effective user and group, and every group it has."""
 
     user: int
@@ -52,8 +50,7 @@ class Identity:
         return group == self.group or group in self.groups
 
 
-@dataclass(frozen=True)
-class Objection:
+class Objection(NamedTuple):
     """Why libpq will not take a key.
 
     Attributes:

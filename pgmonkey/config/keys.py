@@ -8,11 +8,9 @@ not tell: a sentence, a type, the choices.
 
 from __future__ import annotations
 
-import difflib
 import functools
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pgmonkey.config.settings import CONNECTION_TYPES, ConnectionOptions, PoolSettings
 
@@ -34,8 +32,7 @@ OPEN_SECTIONS = frozenset({SYNC, ASYNC})
 Kind = Literal["text", "integer", "number", "switch", "choice", "ports", "setting", "threshold"]
 
 
-@dataclass(frozen=True)
-class Key:
+class Key(NamedTuple):
     """One key.
 
     Attributes:
@@ -214,8 +211,7 @@ MOVED = {key.name: key for key in KEYS if key.path == f"{OPTIONS}.autocommit"}
 SETTING_NAME = r"^[A-Za-z_][A-Za-z0-9_$]*(\.[A-Za-z_][A-Za-z0-9_$]*)*$"
 
 
-@dataclass(frozen=True)
-class Libpq:
+class Libpq(NamedTuple):
     """A libpq: its major version and the keywords it knows."""
 
     version: int
@@ -251,6 +247,8 @@ def nearest(word: str, known: Iterable[str]) -> str:
     known = list(known)
     guess = MISNOMERS.get(word.lower())
     if guess not in known:
-        close = difflib.get_close_matches(word.lower()[:64], known, n=1)
+        from difflib import get_close_matches
+
+        close = get_close_matches(word.lower()[:64], known, n=1)
         guess = close[0] if close else None
     return f"; did you mean {guess!r}?" if guess else ""

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 from pgmonkey.config.redaction import Secret, scrub
 from pgmonkey.errors import ConfigError
@@ -30,8 +30,7 @@ CONNECTION_TYPES: tuple[ConnectionType, ...] = get_args(ConnectionType)
 _FINGERPRINT_KEY = secrets.token_bytes(32)
 
 
-@dataclass(frozen=True)
-class Mark:
+class Mark(NamedTuple):
     """Where a value stands: line and column count from 1, None outside a file."""
 
     file: str

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 from pgmonkey.config.keys import CONNECTION, KEYS, SECTIONS, Key
 
@@ -57,7 +56,7 @@ def _with_values(given: Mapping[str, str]) -> list[Key]:
     for key in KEYS:
         if key.section == CONNECTION and (key.template or key.name in given):
             without = "''" if key.name in _WHO_AND_WHERE else key.template
-            keys.append(replace(key, template=given.get(key.name, without)))
+            keys.append(key._replace(template=given.get(key.name, without)))
     return keys
 
 

@@ -10,8 +10,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -22,8 +21,7 @@ T = TypeVar("T")
 PATIENCE = 1.0
 
 
-@dataclass(frozen=True)
-class _End:
+class _End(NamedTuple):
     """What comes after the last item: nothing, or what the iterator raised."""
 
     error: BaseException | None = None

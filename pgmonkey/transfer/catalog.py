@@ -8,8 +8,7 @@ catalog is asked with quoted names and parameters only, so a name is never a sta
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pgmonkey.errors import RequestError, TargetError
 from pgmonkey.transfer.plan import Table
@@ -66,8 +65,7 @@ def check_length(name: str) -> None:
         raise RequestError(f"the name {shown!r} is longer than {NAME_BYTES} bytes")
 
 
-@dataclass(frozen=True)
-class Column:
+class Column(NamedTuple):
     """One column of a table.
 
     Attributes:
@@ -91,8 +89,7 @@ class Column:
     numbered: bool = False
 
 
-@dataclass(frozen=True)
-class Target:
+class Target(NamedTuple):
     """A table that exists.
 
     Attributes:

@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 
-@dataclass(frozen=True)
-class Record:
+class Record(NamedTuple):
     """One record.
 
     Attributes:
@@ -29,8 +28,7 @@ class Record:
     line: int
 
 
-@dataclass(frozen=True)
-class Cutter:
+class Cutter(NamedTuple):
     """Cuts text with one delimiter, quote and escape."""
 
     delimiter: str = ","

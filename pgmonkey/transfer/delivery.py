@@ -12,9 +12,8 @@ import errno
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 from psycopg.rows import tuple_row
@@ -32,8 +31,7 @@ from pgmonkey.transfer.wire import exact_text
 PROGRESS_SECONDS = 0.1
 
 
-@dataclass(frozen=True)
-class ExportProgress:
+class ExportProgress(NamedTuple):
     """How far an export has come.
 
     Attributes:
@@ -47,8 +45,7 @@ class ExportProgress:
     rows_total: int | None
 
 
-@dataclass(frozen=True)
-class ExportedFile:
+class ExportedFile(NamedTuple):
     """One file: its data rows and its bytes on disk; sha256 only where a manifest has it."""
 
     file: str

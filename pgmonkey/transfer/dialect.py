@@ -7,8 +7,7 @@ reading off; nothing here opens a file.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 EmptyAs: TypeAlias = Literal["auto", "null", "text"]
 
@@ -22,8 +21,7 @@ BOMS = (
 )
 
 
-@dataclass(frozen=True)
-class Dialect:
+class Dialect(NamedTuple):
     """How the bytes of a file become fields.
 
     Attributes:

@@ -11,9 +11,8 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import psycopg
 from psycopg import pq
@@ -37,8 +36,7 @@ from pgmonkey.transfer.selection import (
 from pgmonkey.transfer.wire import in_utf8, opens_utf8
 
 
-@dataclass(frozen=True)
-class Exported:
+class Exported(NamedTuple):
     """What an export did.
 
     Attributes:

@@ -10,8 +10,7 @@ read by these. The function is in ``judging``, what it knows of the table in ``r
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import psycopg
 from psycopg import sql
@@ -35,8 +34,7 @@ CLEAR = (
 )
 
 
-@dataclass(frozen=True)
-class Refusal:
+class Refusal(NamedTuple):
     """What the server said of one staged row.
 
     Attributes:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -49,8 +48,8 @@ def look(sources: Sequence[Source], given: Given) -> Head:
     """
     first = _head(sources[0], given)
     d = first.dialect
-    same = replace(
-        given, encoding=d.encoding, delimiter=d.delimiter, quote=d.quote, header=d.header
+    same = given._replace(
+        encoding=d.encoding, delimiter=d.delimiter, quote=d.quote, header=d.header
     )
     for source in sources[1:]:
         other = _head(source, same)

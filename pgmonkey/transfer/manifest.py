@@ -11,9 +11,8 @@ import json
 import os
 import re
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pgmonkey.errors import TransferError
 
@@ -24,8 +23,7 @@ PART = re.compile(r"-\d{4,}(?=\.|$)")
 _READ = 1 << 20
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """One file: its name without a folder, data rows, bytes and SHA-256 in hexadecimal."""
 
     name: str
@@ -51,7 +49,7 @@ def digest(fd: int) -> tuple[int, str]:
 
 def text(entries: Iterable[Entry]) -> bytes:
     """Return the manifest of *entries*."""
-    document = {"schema": SCHEMA, "files": [asdict(entry) for entry in entries]}
+    document = {"schema": SCHEMA, "files": [entry._asdict() for entry in entries]}
     return (json.dumps(document, indent=2) + "\n").encode("ascii")
 
 

@@ -8,7 +8,6 @@ or under ``columns`` in the settings file. Pure decisions; the catalog was read 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
 
 from pgmonkey.errors import ColumnError, CsvError, RequestError, TargetError
 from pgmonkey.transfer.catalog import Column, Target, check_length, fold
@@ -227,6 +226,8 @@ def _stale(chosen: Chosen, names: tuple[str, ...]) -> None:
 
 
 def _near(name: str, known: Iterable[str]) -> str:
+    from difflib import get_close_matches
+
     close = get_close_matches(name.lower(), list(known), n=1)
     return f" (did you mean {close[0]!r}?)" if close else ""
 

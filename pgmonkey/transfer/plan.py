@@ -8,9 +8,8 @@ past, which COPY cannot do. ``planning`` makes plans from options, file and cata
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 from pgmonkey.transfer.dialect import Dialect
 
@@ -27,8 +26,7 @@ OnError: TypeAlias = Literal["stop", "skip"]
 _PLAIN = re.compile(r"[a-z_][a-z0-9_]*")
 
 
-@dataclass(frozen=True)
-class Table:
+class Table(NamedTuple):
     """A table, spelled as the catalog has it: no quotes, nothing to be folded any more."""
 
     schema: str
@@ -54,8 +52,7 @@ class Table:
         )
 
 
-@dataclass(frozen=True)
-class Field:
+class Field(NamedTuple):
     """One field of every record, in the order of the file.
 
     Attributes:
@@ -80,8 +77,7 @@ class Field:
     identity_always: bool = False
 
 
-@dataclass(frozen=True)
-class MaxErrors:
+class MaxErrors(NamedTuple):
     """How many rows may be rejected before the load is given up: a number, or a share.
 
     Without either there is no limit.
@@ -107,8 +103,7 @@ class MaxErrors:
         return "no limit" if self.number is None else str(self.number)
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(NamedTuple):
     """Everything that is decided before the first row is sent.
 
     Attributes:
@@ -136,18 +131,18 @@ class Plan:
 
     table: Table
     fields: tuple[Field, ...]
-    dialect: Dialect = field(default_factory=Dialect)
+    dialect: Dialect = Dialect()
     create: str | None = None
     mode: Mode = "append"
     key: tuple[str, ...] = ()
     on_conflict: OnConflict = "error"
     on_error: OnError = "stop"
-    max_errors: MaxErrors = field(default_factory=MaxErrors)
+    max_errors: MaxErrors = MaxErrors()
     rejects: Path | None = None
     jobs: int = 1
     why_one_job: str | None = None
     commit_every: int | None = None
-    shape: Shape | None = field(default=None, compare=False)
+    shape: Shape | None = None
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -160,8 +155,7 @@ class Plan:
         return tuple(f for f in self.fields if f.column is None)
 
 
-@dataclass(frozen=True)
-class Progress:
+class Progress(NamedTuple):
     """How far a load has come.
 
     Attributes:
@@ -175,8 +169,7 @@ class Progress:
     bytes_total: int | None
 
 
-@dataclass(frozen=True)
-class Summary:
+class Summary(NamedTuple):
     """What a load did.
 
     Attributes:

@@ -8,8 +8,7 @@ every record; ``importing`` does the I/O on both sides.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pgmonkey.errors import CsvError, RequestError, TargetError
 from pgmonkey.transfer.catalog import Column, Target, fold
@@ -32,8 +31,7 @@ WORTH_TWO_JOBS = 32 * 1024 * 1024
 AUTO_JOBS = 2
 
 
-@dataclass(frozen=True)
-class Files:
+class Files(NamedTuple):
     """What is known of the files before one of them is read.
 
     Attributes:
@@ -93,7 +91,7 @@ def make_plan(
             _field(i, name, target.column(column) if column is not None else None)
             for i, (name, column) in enumerate(zip(names, found, strict=True))
         )
-    fields = tuple(replace(f, empty=_empty(f, head.dialect, target)) for f in fields)
+    fields = tuple(f._replace(empty=_empty(f, head.dialect, target)) for f in fields)
     plan = Plan(
         table=table,
         fields=fields,
@@ -109,17 +107,17 @@ def make_plan(
         shape=shape,
     )
     jobs, why = _jobs(request, plan, target, files)
-    return replace(plan, jobs=jobs, why_one_job=why), tuple(notes)
+    return plan._replace(jobs=jobs, why_one_job=why), tuple(notes)
 
 
 def widened(plan: Plan, shape: Shape) -> Plan:
     """Return *plan* with the types of *shape* for the table that it creates."""
     fields = tuple(
-        replace(f, type=kind, text=_text(kind)) if old in PATTERNS else f
+        f._replace(type=kind, text=_text(kind)) if old in PATTERNS else f
         for f, kind, old in zip(plan.fields, shape.types, _shape(plan).types, strict=True)
     )
-    fields = tuple(replace(f, empty=_empty(f, plan.dialect, None)) for f in fields)
-    return replace(plan, fields=fields, create=ddl(plan.table, fields, plan.key), shape=shape)
+    fields = tuple(f._replace(empty=_empty(f, plan.dialect, None)) for f in fields)
+    return plan._replace(fields=fields, create=ddl(plan.table, fields, plan.key), shape=shape)
 
 
 def _shape(plan: Plan) -> Shape:

@@ -10,9 +10,8 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pgmonkey.errors import RequestError, TransferError
 from pgmonkey.transfer.encodings import server_encoding
@@ -30,8 +29,7 @@ CHUNK = 64 * 1024
 FIRST = 3
 
 
-@dataclass(frozen=True)
-class Reject:
+class Reject(NamedTuple):
     """A row that was not loaded, and why.
 
     Attributes:

@@ -8,8 +8,7 @@ statement. Certain it is only where no trigger of a user can change a row on its
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from psycopg import sql
 from psycopg.rows import tuple_row
@@ -105,8 +104,7 @@ def staged(position: int) -> str:
     return f"f{position + 1}"
 
 
-@dataclass(frozen=True)
-class Column:
+class Column(NamedTuple):
     """A column that the file fills, and how its staged text is read.
 
     Attributes:
@@ -154,8 +152,7 @@ class Column:
         return sql.SQL("(({})::pg_temp.{}).v").format(quoted, sql.Identifier(self.holder))
 
 
-@dataclass(frozen=True)
-class Rules:
+class Rules(NamedTuple):
     """A table as its rows are read and judged.
 
     Attributes:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from pgmonkey.transfer.cutter import run
 from pgmonkey.transfer.dialect import Dialect
@@ -42,8 +42,7 @@ _NUMERIC = re.compile(r"numeric\((\d+),(\d+)\)")
 _LIMITED = re.compile(r"character(?: varying)?\((\d+)\)")
 
 
-@dataclass(frozen=True)
-class Parted:
+class Parted(NamedTuple):
     """What is known of the rows of a block.
 
     Attributes:

@@ -9,9 +9,8 @@ So a table is copied as such where that says the same, and through a query elsew
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pgmonkey.errors import RequestError, TargetError
 from pgmonkey.transfer.catalog import parse_name
@@ -44,8 +43,7 @@ _NAME = re.compile(r'\s*("(?:[^"]|"")+"|[^\s",](?:[^",]*[^\s",])?)\s*(,|$)')
 _KINDS = {"i": "an index", "I": "an index", "S": "a sequence", "c": "a type", "t": "a TOAST table"}
 
 
-@dataclass(frozen=True)
-class Relation:
+class Relation(NamedTuple):
     """A table, view or the like, as the catalog describes it.
 
     Attributes:
@@ -69,8 +67,7 @@ class Relation:
     generated: frozenset[str]
 
 
-@dataclass(frozen=True)
-class Form:
+class Form(NamedTuple):
     """How values are written. The defaults are those of psql's ``\\copy ... csv header``."""
 
     delimiter: str = ","
@@ -86,8 +83,7 @@ class Form:
         return b"\xef\xbb\xbf" if _plain(self.encoding) == "utf8sig" else b""
 
 
-@dataclass(frozen=True)
-class Selection:
+class Selection(NamedTuple):
     """Which rows and columns. Without a relation it is *query*, else the rest applies.
 
     Attributes:
@@ -103,8 +99,7 @@ class Selection:
     limit: int | None = None
 
 
-@dataclass(frozen=True)
-class Range:
+class Range(NamedTuple):
     """Blocks of a table, from *first* up to and without *end*; None is the table's end."""
 
     first: int

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -200,13 +200,13 @@ _KEYS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "types": ("types", str),
     "columns": ("columns", str),
 }
-_GIVEN = frozenset(item.name for item in fields(Given))
+_GIVEN = frozenset(Given._fields)
 
 
 def over(options: Given, settings: Given) -> Given:
     """Return *settings* with what the options say instead, where they say something."""
-    said = {f.name: getattr(options, f.name) for f in fields(Given)}
-    return replace(settings, **{name: value for name, value in said.items() if value is not None})
+    said = options._asdict()
+    return settings._replace(**{name: value for name, value in said.items() if value is not None})
 
 
 def template(csv: str, dialect: Dialect, columns: Mapping[str, str | None]) -> str:

@@ -14,8 +14,7 @@ Deferred constraints are looked at immediately, row by row. The transaction is t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import psycopg
 from psycopg import sql
@@ -50,8 +49,7 @@ WINDOW = 16 * 1024
 FEW = 64
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(NamedTuple):
     """How many rows are in the table, and how many were rejected."""
 
     rows: int

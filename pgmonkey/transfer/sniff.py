@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain, islice
+from typing import NamedTuple
 
 from pgmonkey.errors import CsvError, RequestError
 from pgmonkey.transfer.cutter import Cutter, Record
@@ -46,8 +47,7 @@ _NOT_CSV = (
 _SEP_LINE = re.compile(r'"?sep=(.)"?\r?\n', re.IGNORECASE)
 
 
-@dataclass(frozen=True)
-class Given:
+class Given(NamedTuple):
     """What the user says about the file; None where it is to be found out."""
 
     encoding: str | None = None

@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from pgmonkey.errors import TransferError
 from pgmonkey.transfer.reader import Block, Reader
@@ -22,8 +23,7 @@ from pgmonkey.transfer.source import Source, open_source
 RECENT = 12
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(NamedTuple):
     """A record of a file: the line where it begins, and its bytes where they can be had."""
 
     file: str
@@ -31,8 +31,7 @@ class Place:
     record: bytes | None = None
 
 
-@dataclass(frozen=True)
-class _Sent:
+class _Sent(NamedTuple):
     """A block that was sent, without its data where that is gone.
 
     Attributes:
@@ -105,7 +104,7 @@ class Trail:
         if not self.source.rereadable:
             recent = {block.offset: block for block in self._recent}
             for sent in self._counted:
-                yield replace(sent, block=recent.get(sent.block.offset, sent.block))
+                yield sent._replace(block=recent.get(sent.block.offset, sent.block))
         elif self._blocks:
             assert self.source.path is not None
             with open_source(self.source.path) as source:

@@ -6,7 +6,6 @@ import bz2
 import gzip
 import subprocess
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -188,7 +187,7 @@ def test_line_that_looks_like_the_end_of_the_data_is_data(desk: Desk, jobs: int,
 @JOBS
 def test_byte_order_mark_without_a_header_is_not_data(desk: Desk, jobs: int) -> None:
     desk.create("v text")
-    desk.load(plan("v", jobs=jobs, dialect=replace(BARE, bom=3)), "﻿a\nb\n")
+    desk.load(plan("v", jobs=jobs, dialect=BARE._replace(bom=3)), "﻿a\nb\n")
     assert desk.rows() == [("a",), ("b",)]
 
 
@@ -279,13 +278,13 @@ def test_upsert_skip_truncate_and_replace_give_the_same_table_however_often(
     desk.create("id int PRIMARY KEY, v text, kept text DEFAULT 'k'")
     fields = (Field(0, "id", "id", "integer"), Field(1, "v", "v", "text"))
     base = Plan(Table("public", "t"), fields)
-    upsert = replace(base, mode="upsert", key=("id",), on_conflict="update")
+    upsert = base._replace(mode="upsert", key=("id",), on_conflict="update")
     cases = [
         (upsert, [(1, "new", "x"), (2, "b", "k"), (3, "d", "k")]),
-        (replace(base, on_conflict="skip"), [(1, "old", "x"), (2, "b", "k"), (3, "c", "k")]),
-        (replace(base, on_conflict="skip", key=("id",)), None),
-        (replace(base, mode="truncate"), [(1, "new", "k"), (2, "b", "k"), (3, "c", "k")]),
-        (replace(base, mode="replace"), None),
+        (base._replace(on_conflict="skip"), [(1, "old", "x"), (2, "b", "k"), (3, "c", "k")]),
+        (base._replace(on_conflict="skip", key=("id",)), None),
+        (base._replace(mode="truncate"), [(1, "new", "k"), (2, "b", "k"), (3, "c", "k")]),
+        (base._replace(mode="replace"), None),
     ]
     expected: list[tuple[Any, ...]] = []
     for case, rows in cases:
@@ -328,7 +327,7 @@ def test_table_that_is_created_is_gone_when_the_load_fails(desk: Desk) -> None:
 
 def test_value_that_the_created_type_would_change_stops_the_load(desk: Desk) -> None:
     wanted = plan("a", create='CREATE TABLE "public"."t" ("a" bigint)')
-    wanted = replace(wanted, shape=Shape(("a",), ("bigint",)))
+    wanted = wanted._replace(shape=Shape(("a",), ("bigint",)))
     with pytest.raises(CsvError, match=rf":{MANY + 2}: column a: '007'"):
         desk.load(wanted, "a\n" + "1\n" * MANY + "007\n")
     assert desk.rows("SELECT to_regclass('t')") == [(None,)]

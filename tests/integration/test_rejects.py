@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -335,7 +335,7 @@ def test_rejects_after_what_was_learned_of_earlier_blocks_are_those_of_inserting
 def test_rows_of_another_encoding_are_set_apart_as_well(conn, tmp_path, taken):
     conn.execute(UNWATCHED)
     conn.commit()
-    latin = replace(plan(), dialect=Dialect(encoding="iso8859-1", header=False))
+    latin = plan()._replace(dialect=Dialect(encoding="iso8859-1", header=False))
     paths = []
     for n in range(4):  # the second is prepared while the first is looked at
         rows = [good(i) for i in range(20 * n, 20 * n + 20)]

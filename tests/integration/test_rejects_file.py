@@ -6,7 +6,6 @@ import csv
 import gzip
 import subprocess
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -230,8 +229,8 @@ def test_rows_whose_key_exists_are_no_rejects_where_the_plan_says_what_becomes_o
 def test_field_to_skip_counts_as_a_field(conn, tmp_path):
     path = write(tmp_path / "t.csv", "id,name,Quantity\n1,a,1\n2,b,x\n3,c\n4,d,4,4\n5,,5\n")
     base = plan(tmp_path)
-    fields = (base.fields[0], replace(base.fields[1], column=None), base.fields[2])
-    load(replace(base, fields=fields), [path], conn)
+    fields = (base.fields[0], base.fields[1]._replace(column=None), base.fields[2])
+    load(base._replace(fields=fields), [path], conn)
     assert conn.execute("SELECT * FROM t ORDER BY 1").fetchall() == [(1, None, 1), (5, None, 5)]
     assert [row[1] for row in rejected(tmp_path / "bad.csv")] == ["3", "4", "5"]
 
@@ -290,9 +289,9 @@ def test_identity_always_takes_the_values_of_the_file(conn, tmp_path):
         " qty int, twice int GENERATED ALWAYS AS (2 * qty) STORED)"
     )
     base = plan(tmp_path)
-    fields = (replace(base.fields[0], identity_always=True), *base.fields[1:])
+    fields = (base.fields[0]._replace(identity_always=True), *base.fields[1:])
     text = "id,name,Quantity\n" + "".join(f"{i},n,{'x' if i % 2 else i}\n" for i in range(1, 101))
-    load(replace(base, fields=fields), [write(tmp_path / "t.csv", text)], conn)
+    load(base._replace(fields=fields), [write(tmp_path / "t.csv", text)], conn)
     assert ids(conn) == list(range(2, 101, 2))
     assert conn.execute("SELECT count(*) FROM t WHERE twice = 2 * id").fetchone() == (50,)
 

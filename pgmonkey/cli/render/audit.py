@@ -78,7 +78,7 @@ def to_json(report: AuditReport) -> str:
         "ok": report.exit_code == OK,
         "exit_code": report.exit_code,
         "config": report.config,
-        "server": asdict(report.server) if report.server else None,
+        "server": report.server._asdict() if report.server else None,
         "verdict": audit.verdict,
         "admitted": audit.admitted,
         "settings": [asdict(row) for row in audit.rows],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from pgmonkey.cli.common import Source
 from pgmonkey.transfer.catalog import fold
@@ -15,8 +15,7 @@ from pgmonkey.transfer.settingsfile import Chosen
 from pgmonkey.transfer.sniff import Given
 
 
-@dataclass(frozen=True)
-class PlannedField:
+class PlannedField(NamedTuple):
     """One field of the file: where it goes, None for nowhere, and what an empty one means."""
 
     name: str
@@ -25,8 +24,7 @@ class PlannedField:
     empty: str
 
 
-@dataclass(frozen=True)
-class Planned:
+class Planned(NamedTuple):
     """What an import would do.
 
     Attributes:
@@ -52,8 +50,7 @@ class Planned:
     kind: str = "plan"
 
 
-@dataclass(frozen=True)
-class Imported:
+class Imported(NamedTuple):
     """What an import did. ``bytes`` are those of the files, ``created`` is the CREATE TABLE."""
 
     table: str

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from typing import Any
 
 from pgmonkey.cli.exits import OK
@@ -17,19 +16,22 @@ def to_json(report: Report) -> str:
         "schema": f"pgmonkey.{report.command.replace(' ', '-')}/1",
         "ok": report.exit_code == OK,
         "exit_code": report.exit_code,
-        "server": asdict(report.server) if report.server else None,
-        "results": [_result(result) for result in report.results],
+        "server": report.server._asdict() if report.server else None,
+        "results": _plain(report.results),
         "error": _error(report.error),
     }
     # ASCII, so that no stream can fail on it.
     return json.dumps(document, indent=2) + "\n"
 
 
-def _result(result: Any) -> dict[str, Any]:
-    fields: dict[str, Any] = asdict(result)
-    if "error" in fields:
-        fields["error"] = _error(result.error)
-    return fields
+def _plain(value: Any) -> Any:
+    if isinstance(value, Failure):
+        return _error(value)
+    if hasattr(value, "_asdict"):
+        return {name: _plain(inner) for name, inner in value._asdict().items()}
+    if isinstance(value, tuple):
+        return [_plain(inner) for inner in value]
+    return value
 
 
 def _error(failure: Failure | None) -> dict[str, str] | None:

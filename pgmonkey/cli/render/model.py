@@ -6,8 +6,7 @@ text is not scrubbed again, since replacing inside JSON or XML could break it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pgmonkey.cli.failures import Failure
 
@@ -16,8 +15,7 @@ if TYPE_CHECKING:
     from pgmonkey.transfer.exporter import Exported
 
 
-@dataclass(frozen=True)
-class Server:
+class Server(NamedTuple):
     """The server that answered.
 
     Attributes:
@@ -34,8 +32,7 @@ class Server:
     cipher: str | None = None
 
 
-@dataclass(frozen=True)
-class PoolFill:
+class PoolFill(NamedTuple):
     """How many connections a pool holds open, of how many it wants."""
 
     open: int
@@ -46,8 +43,7 @@ class PoolFill:
         return f"{self.open} of {self.min_size}..{self.max_size} filled"
 
 
-@dataclass(frozen=True)
-class Rung:
+class Rung(NamedTuple):
     """One step of the connection ladder; ``ok`` and ``ms`` are None where it was not reached."""
 
     name: str
@@ -56,8 +52,7 @@ class Rung:
     detail: str = ""
 
 
-@dataclass(frozen=True)
-class TypeResult:
+class TypeResult(NamedTuple):
     """What became of one connection type. Times in milliseconds."""
 
     type: str
@@ -70,8 +65,7 @@ class TypeResult:
     error: Failure | None = None
 
 
-@dataclass(frozen=True)
-class Finding:
+class Finding(NamedTuple):
     """One objection to a configuration file. Line and column count from 1, if known."""
 
     file: str
@@ -83,8 +77,7 @@ class Finding:
     message: str
 
 
-@dataclass(frozen=True)
-class Value:
+class Value(NamedTuple):
     """One effective value and where it comes from, such as ``config.yaml:5`` or ``default``."""
 
     key: str
@@ -92,8 +85,7 @@ class Value:
     origin: str
 
 
-@dataclass(frozen=True)
-class Report:
+class Report(NamedTuple):
     """A command's whole answer.
 
     Attributes:
