@@ -29,9 +29,9 @@ from pgmonkey.transfer.judging import STAGE
 from pgmonkey.transfer.plan import Field, Plan
 from pgmonkey.transfer.reader import Block
 from pgmonkey.transfer.rejects import Reject
-from pgmonkey.transfer.rows import Rows, assembled, decodes, padded, pieces, sort
+from pgmonkey.transfer.rows import Rows, Sorted, assembled, decodes, padded, pieces, sort
 from pgmonkey.transfer.rules import staged
-from pgmonkey.transfer.screen import Parted, Suspicion
+from pgmonkey.transfer.screen import BAD_FORMAT, Parted, Suspicion
 
 if TYPE_CHECKING:
     from psycopg.abc import Buffer
@@ -95,6 +95,8 @@ class _Load:
         self._last: Reject | None = None
         # Whether no row of the last block was bad.
         self._calm = True
+        # Whether a row was met that has too few fields, and enough delimiters.
+        self._exact = False
         self.rows = 0
         self.rejected = 0
         self.on_sent: Callable[[], None] = lambda: None
@@ -127,7 +129,7 @@ class _Load:
             else:
                 rows = Rows(block)
                 for part in _windows(0, len(rows)):
-                    rows.sorted[part] = sort(rows, part, len(self._plan.fields))
+                    rows.sorted[part] = self._sorted(rows, part)
                 yield [rows]
 
     def _parted(self, block: Block) -> Rows | None:
@@ -137,7 +139,7 @@ class _Load:
             return None
         rows = Rows(block, parted)
         every = range(len(rows.doubtful))
-        rows.doubtful.sorted[every] = sort(rows.doubtful, every, len(self._plan.fields))
+        rows.doubtful.sorted[every] = self._sorted(rows.doubtful, every, exact=True)
         return rows
 
     def take(self, block: list[Rows]) -> None:
@@ -196,7 +198,11 @@ class _Load:
             error = self._stage(rows, part) if staged else self._attempt(rows.wire(part), block.eol)
             if error is None:
                 continue
-            if staged and not self._must:  # something in this block cannot be staged
+            if staged and self._may_be_short(error, rows, part):
+                self._exact = True
+                rows.sorted.clear()
+                todo.append(part)
+            elif staged and not self._must:  # something in this block cannot be staged
                 staged = stageable = False
                 todo.append(part)
             elif len(part) == 1:
@@ -263,7 +269,7 @@ class _Load:
             column, in the order of the file.
         """
         assert self._guard is not None
-        found = rows.sorted.get(part) or sort(rows, part, len(self._plan.fields))
+        found = rows.sorted.get(part) or self._sorted(rows, part)
         self._copy_in(self._copy_staged, [rows.wire(found.good)], rows.eol)
         if found.short:
             self._copy_in(self._copy_short, [padded(rows, found, len(self._plan.fields))], b"\n")
@@ -295,6 +301,14 @@ class _Load:
                 raise _RowError(error) from error
             raise
         return cursor.rowcount
+
+    def _sorted(self, rows: Rows, part: range, *, exact: bool = False) -> Sorted:
+        return sort(rows, part, len(self._plan.fields), exact=exact or self._exact)
+
+    def _may_be_short(self, error: psycopg.Error, rows: Rows, part: range) -> bool:
+        """Return whether a row may have too few fields that has enough delimiters."""
+        found = rows.sorted.get(part)
+        return error.sqlstate == BAD_FORMAT and not (found.exact if found else self._exact)
 
     def _place(self, error: psycopg.Error, rows: Rows, part: range) -> int | None:
         relation = STAGE_NAME if self._must else self._plan.table.name

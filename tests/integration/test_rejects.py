@@ -123,6 +123,9 @@ BAD: dict[str, tuple[Callable[[list[str], int], bytes], str]] = {
     "a trigger before": (_set(name="before"), "ZX001"),
     "a trigger after": (_set(name="after"), "ZX001"),
     "too few fields": (lambda row, i: ",".join(row[:7]).encode(), "22P04"),
+    "too few fields, and as many delimiters": (
+        lambda row, i: ",".join([row[0], '"so, so"', *row[2:11]]).encode(), "22P04"
+    ),
     "too many fields": (lambda row, i: ",".join([*row, "more"]).encode(), "22P04"),
     "no line": (lambda row, i: b"", "22P04"),
     "no UTF-8": (lambda row, i: _set(name="na\0me")(row, i).replace(b"\0", b"\xff\xfe"), "22021"),
@@ -350,6 +353,20 @@ def test_rows_of_another_encoding_are_set_apart_as_well(conn, tmp_path, taken):
     assert [r.raw.split(b",")[0] for r in rejects] == [b"3", b"23", b"43", b"63"]
     found = conn.execute("SELECT id FROM t WHERE name = %s ORDER BY id", ["\u00e9"]).fetchall()
     assert found == [(5,), (25,), (45,), (65,)]
+
+
+def test_short_rows_that_look_whole_are_not_tried_one_by_one(conn, tmp_path, monkeypatch):
+    tried: list[object] = []
+    attempt = _Load._attempt
+    monkeypatch.setattr(_Load, "_attempt", lambda *args: tried.append(args) or attempt(*args))
+    bad, _ = BAD["too few fields, and as many delimiters"]
+    records = [bad(good(i), i) if i % 4 == 0 else ",".join(good(i)).encode() for i in range(800)]
+    (tmp_path / "t.csv").write_bytes(b"\n".join(records) + b"\n")
+
+    outcome, _ = load(conn, plan(), tmp_path / "t.csv")
+
+    assert outcome == Outcome(600, 200)
+    assert len(tried) < 10
 
 
 def test_row_that_only_looked_doubtful_keeps_its_key_from_a_later_one(conn, tmp_path, taken):

@@ -90,6 +90,12 @@ def test_ragged_rows_are_told_from_those_with_delimiters_in_quotes():
     assert found.bad == [(3, "22P04", "extra data after last expected column")]
 
 
+def test_delimiters_in_quotes_make_up_for_missing_fields_unless_all_are_counted():
+    rows = Rows(block(b'1,a\n"2,b"\n'))
+    assert list(sort(rows, range(2), 2).good) == [0, 1]
+    assert sort(rows, range(2), 2, exact=True).short == [(1, 1)]
+
+
 @pytest.mark.parametrize(
     ("raw", "shown"),
     [
