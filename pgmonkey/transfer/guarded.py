@@ -143,8 +143,8 @@ class Guard:
         make.append(
             # To plan a run for just its rows takes longer than to insert them.
             sql.SQL(
-                "CREATE FUNCTION {}(tried int[], parents bool, INOUT run int, OUT n bigint, OUT state text,"
-                " OUT message text, OUT detail text, OUT col text) RETURNS SETOF record"
+                "CREATE FUNCTION {}(tried int[], doubts bigint[], parents bool, INOUT run int,"
+                " OUT n bigint, OUT state text, OUT message text, OUT detail text, OUT col text) RETURNS SETOF record"
                 " LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan AS {}"
             ).format(FUNCTION, sql.Literal(body.as_string(self._conn)))
         )
@@ -159,13 +159,17 @@ class Guard:
         """Remove everything again."""
         if self.made:
             self.made = False
-            drops = [sql.SQL("DROP FUNCTION {}(int[], bool, int)").format(FUNCTION)]
+            drops = [sql.SQL("DROP FUNCTION {}(int[], bigint[], bool, int)").format(FUNCTION)]
             drops += [sql.SQL("DROP TABLE {}").format(t) for t in (STAGE, *self._holders)]
             drops.append(sql.SQL("DROP SEQUENCE {}, {}").format(NUMBER, AT))
             self._conn.execute(sql.SQL("; ").join(drops))
 
-    def insert(self) -> tuple[int, list[Refusal]]:
+    def insert(self, doubts: Sequence[int] | None = None) -> tuple[int, list[Refusal]]:
         """Insert what is staged.
+
+        Args:
+            doubts: The numbers of the rows that may have a text like those that did not
+                convert before; None for any.
 
         Returns:
             The number of rows that are in, and what was refused in the order of the file.
@@ -175,10 +179,10 @@ class Guard:
         """
         found: list[Refusal] = []
         inserted = 0
-        query = sql.SQL("SELECT n, state, message, detail, col, run FROM {}(%s, %s, %s)").format(
-            FUNCTION
-        )
-        told = self._ask(query, (sorted(self._tried), self._parents, self._run))
+        query = sql.SQL(
+            "SELECT n, state, message, detail, col, run FROM {}(%s, %s, %s, %s)"
+        ).format(FUNCTION)
+        told = self._ask(query, (sorted(self._tried), doubts, self._parents, self._run))
         for number, state, message, detail, column, run in told:
             if state is None:
                 inserted, self._run = number, run

@@ -1,7 +1,7 @@
 """The function that inserts staged rows and tells which ones are bad, in PL/pgSQL.
 
 It goes from the cheap to the certain. Texts that did not convert before are looked for
-first, a column at a time. Then one INSERT takes everything, and passes over the rows that
+first, a column at a time, in the rows that the client is in doubt about. Then one INSERT takes everything, and passes over the rows that
 break a rule of the table or meet a key; what it returns is which rows it took, and the rest
 is tried one by one, for the server's own verdict. Where that INSERT is not possible or
 fails, rows go in runs, each a savepoint, and a sequence, which no rollback sets back, tells
@@ -149,7 +149,8 @@ def _reread(columns: Sequence[Column]) -> Iterator[sql.Composed]:
 _CONVERSION = """
   IF {position} = ANY (tried) THEN
     v_rows := '{{}}';
-    FOR v_row IN SELECT s.ctid, s.n, s.{staged} FROM {stage} s LOOP
+    FOR v_row IN SELECT s.ctid, s.n, s.{staged} FROM {stage} s
+                 WHERE doubts IS NULL OR s.n IN (SELECT d FROM pg_catalog.unnest(doubts) d) LOOP
       BEGIN
         {convert}
       EXCEPTION WHEN OTHERS OR assert_failure THEN

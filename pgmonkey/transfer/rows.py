@@ -33,11 +33,13 @@ class Rows:
         block: All of them, as they are in the file.
         sorted: What ``sort`` said of a range of them, where it was asked already.
         parted: What ``screen`` said of them, where it was asked.
+        apart: Whether those of which it is not sure are to be tried apart from the others.
     """
 
-    def __init__(self, block: Block, parted: Parted | None = None) -> None:
+    def __init__(self, block: Block, parted: Parted | None = None, *, apart: bool = False) -> None:
         self.block = block
         self.parted = parted
+        self.apart = apart
         self.file = block.file
         self.dialect = block.dialect
         self.eol = block.eol
@@ -73,6 +75,17 @@ class Rows:
         picked.raw = [data[place.start : place.stop] for place in self.parted.doubtful]
         picked._lines = lines
         return picked
+
+    def doubts(self, indexes: Sequence[int]) -> list[int] | None:
+        """Return the positions in *indexes*, from 1 on, of those that were set apart.
+
+        None where nothing is known.
+        """
+        if self.parted is None:
+            return None
+        starts = {place.start for place in self.parted.doubtful}
+        begins = list(accumulate(map(len, self.raw), initial=0))
+        return [n for n, i in enumerate(indexes, 1) if begins[i] in starts]
 
     def line(self, index: int) -> int:
         """Return the line of the file where a record begins."""

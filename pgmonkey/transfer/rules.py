@@ -33,7 +33,8 @@ SELECT a.attname, a.attnotnull, t.typcategory = 'S' AS is_text,
              'varchar', 'bpchar', 'bit', 'varbit')))
        AND NOT EXISTS (SELECT FROM pg_catalog.pg_cast c WHERE c.castsource = 25
                        AND c.casttarget = t.oid AND c.castmethod = 'f') AS plain,
-       a.atttypmod = -1 OR t.typname NOT IN ('varchar', 'bpchar', 'bit', 'varbit') AS whole
+       a.atttypmod <> -1 AND t.typname IN ('varchar', 'bpchar', 'bit', 'varbit') AS limited,
+       a.atttypmod = -1 OR t.typname NOT IN ('bpchar', 'bit', 'varbit') AS whole
 FROM pg_catalog.pg_attribute a
 JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
 JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
@@ -112,7 +113,8 @@ class Column(NamedTuple):
         plain: Whether a cast does it.
         tried: Whether to look for texts that do not convert before the INSERT.
         not_null: Whether the column is NOT NULL.
-        whole: Whether the value read is the value stored, with nothing left to the INSERT.
+        whole: Whether the value read is the value stored, if the INSERT takes it; but for
+            blanks at the end of a varchar.
     """
 
     name: str
@@ -182,8 +184,8 @@ def read_rules(conn: psycopg.Connection[Any], plan: Plan) -> Rules:
     columns = []
     for field in plan.fields:
         if field.column is not None:
-            not_null, is_text, kind, plain, whole = known[field.column]
-            tried = not (plain and whole and is_text)
+            not_null, is_text, kind, plain, limited, whole = known[field.column]
+            tried = limited or not (plain and is_text)
             columns.append(
                 Column(field.column, field.position, kind, plain, tried, not_null, whole)
             )

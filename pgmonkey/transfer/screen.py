@@ -123,15 +123,22 @@ class Suspicion:
         self._met: tuple[frozenset[int], bool] = (frozenset(), False)
         self._made: dict[tuple[frozenset[int], bool, bytes], Screen] = {}
 
-    def add(self, sqlstate: str, column: str) -> None:
-        """Take note of the refusal of a row; if it is news, look for more like it."""
+    def add(self, sqlstate: str, column: str) -> bool:
+        """Take note of the refusal of a row; if it is news, look for more like it.
+
+        Returns:
+            Whether others like it can be found.
+        """
         positions, counted = self._met
         if sqlstate == BAD_FORMAT:
             counted = True
         elif sqlstate.startswith(("22", "23502")) and column in self._positions:
             positions |= {self._positions[column]}
+        else:
+            return False
         if (positions, counted) != self._met:
             self._met = self._wanted = (positions, counted)
+        return True
 
     def drop(self) -> None:
         """Give up looking, until there is news."""

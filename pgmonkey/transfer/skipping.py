@@ -14,6 +14,7 @@ Deferred constraints are looked at immediately, row by row. The transaction is t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import psycopg
@@ -95,6 +96,9 @@ class _Load:
         self._last: Reject | None = None
         # Whether no row of the last block was bad.
         self._calm = True
+        # Whether rows were bad in the last block which no screen knows: a check, a key.
+        self._hard = False
+        self._others = 0
         # Whether a row was met that has too few fields, and enough delimiters.
         self._exact = False
         self.rows = 0
@@ -106,8 +110,8 @@ class _Load:
         self._names = {f.column: f.name for f in plan.fields}
         conn.execute("SET CONSTRAINTS ALL IMMEDIATE")
         self._guard = guard_for(conn, plan, must=self._must)
-        apart = self._guard is not None and self._guard.apart and not self._must
-        self._suspicion = Suspicion(plan) if apart else None
+        self._apart = self._guard is not None and self._guard.apart and not self._must
+        self._suspicion = Suspicion(plan)
         self._utf8 = server_encoding(plan.dialect) == "UTF8"
         to_stage = [(f, staged(f.position)) for f in plan.fields]
         also = [(Field(-1, name, name), name) for name in ("n", "missing")]
@@ -120,46 +124,45 @@ class _Load:
     def prepared(self, blocks: Iterable[Block]) -> Iterator[list[Rows]]:
         """Yield each block as it will be taken, as far as one can tell; in another thread."""
         for block in assembled(blocks):
-            parted = self._parted(block)
-            if parted is not None:
-                yield [parted]
+            apart = self._apart and not self._hard
+            parted = self._parted(block) if apart or self.staging else None
+            if parted is not None and apart:
+                rows = Rows(block, parted, apart=True)
+                every = range(len(rows.doubtful))
+                rows.doubtful.sorted[every] = self._sorted(rows.doubtful, every, exact=True)
+                yield [rows]
             elif not self.staging:
                 size = len(block.data) if self._calm else PIECE
                 yield [Rows(piece) for piece in pieces(block, size)]
             else:
-                rows = Rows(block)
+                rows = Rows(block, parted)
                 for part in _windows(0, len(rows)):
                     rows.sorted[part] = self._sorted(rows, part)
                 yield [rows]
 
-    def _parted(self, block: Block) -> Rows | None:
-        """Return *block* with its doubtful rows set apart, if that may help."""
-        parted = self._suspicion.parted(block) if self._suspicion else None
-        if parted is None or (self._utf8 and not decodes(block.data)):
-            return None
-        rows = Rows(block, parted)
-        every = range(len(rows.doubtful))
-        rows.doubtful.sorted[every] = self._sorted(rows.doubtful, every, exact=True)
-        return rows
+    def _parted(self, block: Block) -> Parted | None:
+        """Return which rows of *block* are doubtful, where that is known."""
+        parted = self._suspicion.parted(block)
+        return None if parted and self._utf8 and not decodes(block.data) else parted
 
     def take(self, block: list[Rows]) -> None:
         """Load one block, in one piece or several."""
-        before = self.rejected
+        before, others = self.rejected, self._others
         for rows in block:
-            if rows.parted is None:
+            if not rows.apart:
                 self._take(rows)
-            elif not self._take_parted(rows, rows.parted):
+            elif not self._take_apart(rows):
                 for piece in pieces(rows.block, PIECE):
                     self._take(Rows(piece))
         self._calm = self.rejected == before
+        self._hard = self._others - others >= MANY
 
-    def _take_parted(self, rows: Rows, parted: Parted) -> bool:
+    def _take_apart(self, rows: Rows) -> bool:
         """Load the rows that are sure to convert, then try the others; or do nothing."""
-        suspicion, doubtful = self._suspicion, rows.doubtful
-        assert suspicion is not None
-        every = range(len(doubtful))
+        assert rows.parted is not None
+        doubtful, every = rows.doubtful, range(len(rows.doubtful))
         try:
-            inserted = self._copy_in(self._copy_rows, parted.certain(), rows.eol)
+            inserted = self._copy_in(self._copy_rows, rows.parted.certain(), rows.eol)
             more, refused = self._judge(doubtful, every) if doubtful else (0, [])
         except _RowError:
             refused, met = [], True
@@ -168,13 +171,12 @@ class _Load:
             met = any(state in ("23505", "23P01") for _, state, *_ in refused)
         self._end(keep=not met, staged=bool(doubtful))
         if met:
-            suspicion.drop()
             return False
         self.rows += inserted + more
         for refusal in refused:
             self._reject(doubtful, *refusal)
         if len(doubtful) > FEW + 4 * len(refused):
-            suspicion.drop()
+            self._suspicion.drop()
         return True
 
     def _take(self, rows: Rows) -> None:
@@ -273,7 +275,8 @@ class _Load:
         self._copy_in(self._copy_staged, [rows.wire(found.good)], rows.eol)
         if found.short:
             self._copy_in(self._copy_short, [padded(rows, found, len(self._plan.fields))], b"\n")
-        inserted, refusals = _tried(self._guard.insert)
+        doubts = rows.doubts(found.good)
+        inserted, refusals = _tried(partial(self._guard.insert, doubts))
         refused = [(i, state, message, "") for i, state, message in found.bad]
         for r in refusals:
             i = found.good[r.number - 1] if r.number > 0 else found.short[-r.number - 1][0]
@@ -325,8 +328,7 @@ class _Load:
             rows.text(index),
         )
         self.rejected += 1
-        if self._suspicion is not None:
-            self._suspicion.add(sqlstate, column)
+        self._others += not self._suspicion.add(sqlstate, column)
         self._check_limit()
         self._write(self._last)
 

@@ -224,8 +224,8 @@ def conn(database: Any) -> Iterator[psycopg.Connection[Any]]:
 def taken(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """Each time that doubtful rows were set apart, and whether that was enough."""
     taken: list[bool] = []
-    take = _Load._take_parted
-    monkeypatch.setattr(_Load, "_take_parted", lambda *args: taken.append(take(*args)) or taken[-1])
+    take = _Load._take_apart
+    monkeypatch.setattr(_Load, "_take_apart", lambda *args: taken.append(take(*args)) or taken[-1])
     return taken
 
 

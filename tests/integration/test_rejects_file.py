@@ -262,8 +262,8 @@ def test_many_bad_rows_are_found_by_the_server_itself(conn, tmp_path, monkeypatc
     runs: list[int] = []
     insert = Guard.insert
 
-    def counted(self: Guard) -> Any:
-        done = insert(self)
+    def counted(self: Guard, doubts: Any) -> Any:
+        done = insert(self, doubts)
         runs.append(len(done[1]))
         return done
 
