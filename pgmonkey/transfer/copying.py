@@ -32,7 +32,10 @@ PIECE = 64 * 1024
 
 
 def copy_statement(
-    plan: Plan, target: sql.Composable, columns: Iterable[tuple[Field, str]] | None = None
+    plan: Plan,
+    target: sql.Composable,
+    columns: Iterable[tuple[Field, str]] | None = None,
+    where: sql.Composable | None = None,
 ) -> sql.Composed:
     """Return the COPY for the fields of *plan*; its data must begin with ``preamble``.
 
@@ -42,6 +45,7 @@ def copy_statement(
         target: The table, quoted.
         columns: Which column of *target* each field of a record goes to; by default the
             plan's own, which then may not skip any field.
+        where: What rows have to fulfil, the others being passed over; None for nothing.
     """
     pairs = list(columns) if columns is not None else [(f, f.column or "") for f in plan.fields]
     dialect = plan.dialect
@@ -57,8 +61,11 @@ def copy_statement(
         names = [name for field, name in pairs if field.empty == option]
         if names:
             options.append(sql.SQL(f"{option} ({{}})").format(identifiers(names)))
-    return sql.SQL("COPY {} ({}) FROM STDIN WITH ({})").format(
-        target, identifiers(name for _, name in pairs), sql.SQL(", ").join(options)
+    return sql.SQL("COPY {} ({}) FROM STDIN WITH ({}){}").format(
+        target,
+        identifiers(name for _, name in pairs),
+        sql.SQL(", ").join(options),
+        sql.SQL(" WHERE {}").format(where) if where is not None else sql.SQL(""),
     )
 
 

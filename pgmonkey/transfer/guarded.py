@@ -16,7 +16,7 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import tuple_row
 
-from pgmonkey.transfer.judging import AT, LONGEST_RUN, NUMBER, STAGE, function_body
+from pgmonkey.transfer.judging import AT, BROKEN, LONGEST_RUN, NUMBER, STAGE, function_body
 from pgmonkey.transfer.rules import Column, read_rules, staged
 from pgmonkey.transfer.staging import conflict
 from pgmonkey.transfer.verdict import blames_a_row
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 # As the server names it in errors.
 STAGE_NAME = "pgmonkey_stage"
 FUNCTION = sql.SQL("pg_temp.pgmonkey_insert")
-# Statements that empty the staging table; the next row gets the number 1.
+# Statements that empty the staging tables; the next row gets the number 1.
 CLEAR = (
-    sql.SQL("TRUNCATE {}").format(STAGE),
+    sql.SQL("TRUNCATE {}, {}").format(STAGE, BROKEN),
     sql.SQL("SELECT pg_catalog.setval({}, 1, false)").format(sql.Literal(NUMBER.as_string())),
 )
 
@@ -83,6 +83,9 @@ class Guard:
 
     Attributes:
         apart: See ``Rules``.
+        kept: What a row fulfils that breaks no rule which looks at it alone: a condition for
+            COPY, None where that is not enough to go by. Rows that do not can be sent to
+            ``BROKEN``, and ``broken`` tells which they were.
     """
 
     def __init__(
@@ -103,6 +106,7 @@ class Guard:
         self._columns: dict[str, Column] = {}
         self.made = False
         self.apart = False
+        self.kept: sql.Composable | None = None
         self._holders: list[sql.Composable] = []
 
     def make(self) -> None:
@@ -113,6 +117,8 @@ class Guard:
         """
         rules = read_rules(self._conn, self._plan)
         self.apart = rules.apart
+        if rules.apart and rules.local:
+            self.kept = sql.SQL(" AND ").join(rules.local)
         self._columns = {column.name: column for column in rules.columns}
         texts = sql.SQL(", ").join(
             sql.SQL("{} text").format(sql.Identifier(staged(field.position)))
@@ -127,6 +133,20 @@ class Guard:
                 " ON COMMIT DROP"
             ).format(sql.Literal(NUMBER.as_string()), texts),
         ]
+        typed = sql.SQL(", ").join(
+            # The catalog's own spelling; what no rule is about need not be converted.
+            sql.SQL("{} {}").format(
+                sql.Identifier(f.column), sql.SQL(f.type if f.column in rules.ruled else "text")
+            )
+            for f in self._plan.fields
+            if f.column is not None
+        )
+        make.append(
+            sql.SQL(
+                "CREATE TEMPORARY TABLE pgmonkey_broken"
+                " (pgmonkey_n bigint DEFAULT pg_catalog.nextval({}), {}) ON COMMIT DROP"
+            ).format(sql.Literal(NUMBER.as_string()), typed)
+        )
         for column in rules.columns:
             if not column.plain:
                 self._holders.append(sql.SQL("pg_temp.{}").format(sql.Identifier(column.holder)))
@@ -160,9 +180,17 @@ class Guard:
         if self.made:
             self.made = False
             drops = [sql.SQL("DROP FUNCTION {}(int[], bigint[], bool, int)").format(FUNCTION)]
-            drops += [sql.SQL("DROP TABLE {}").format(t) for t in (STAGE, *self._holders)]
+            drops += [sql.SQL("DROP TABLE {}").format(t) for t in (STAGE, BROKEN, *self._holders)]
             drops.append(sql.SQL("DROP SEQUENCE {}, {}").format(NUMBER, AT))
             self._conn.execute(sql.SQL("; ").join(drops))
+
+    def broken(self) -> list[int]:
+        """Return the numbers of the rows that were sent to ``BROKEN``, and begin anew."""
+        query = "SELECT ARRAY(SELECT pgmonkey_n FROM {}), pg_catalog.setval({}, 1, false)"
+        number = sql.Literal(NUMBER.as_string())
+        told = self._ask(sql.SQL(query).format(BROKEN, number), ()).fetchone()
+        assert told is not None
+        return sorted(told[0])
 
     def insert(self, doubts: Sequence[int] | None = None) -> tuple[int, list[Refusal]]:
         """Insert what is staged.

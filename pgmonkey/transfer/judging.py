@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 STAGE = sql.SQL("pg_temp.pgmonkey_stage")
 NUMBER = sql.SQL("pg_temp.pgmonkey_number")
 AT = sql.SQL("pg_temp.pgmonkey_at")
+BROKEN = sql.SQL("pg_temp.pgmonkey_broken")
 # Rows of the longest run, which is also the first. More than are staged at a time: while all
 # goes well there is one run, without a look at where its rows are.
 LONGEST_RUN = 1 << 20

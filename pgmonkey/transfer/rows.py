@@ -34,16 +34,25 @@ class Rows:
         sorted: What ``sort`` said of a range of them, where it was asked already.
         parted: What ``screen`` said of them, where it was asked.
         apart: Whether those of which it is not sure are to be tried apart from the others.
+        ruled: Whether those, too, that break a rule of the table.
     """
 
-    def __init__(self, block: Block, parted: Parted | None = None, *, apart: bool = False) -> None:
+    def __init__(
+        self,
+        block: Block,
+        parted: Parted | None = None,
+        *,
+        apart: bool = False,
+        ruled: bool = False,
+    ) -> None:
         self.block = block
         self.parted = parted
         self.apart = apart
+        self.ruled = ruled
         self.file = block.file
         self.dialect = block.dialect
         self.eol = block.eol
-        self.sorted: dict[range, Sorted] = {}
+        self.sorted: dict[Sequence[int], Sorted] = {}
         self._end = block.eol[-1:]
 
     @cached_property
@@ -76,16 +85,14 @@ class Rows:
         picked._lines = lines
         return picked
 
-    def doubts(self, indexes: Sequence[int]) -> list[int] | None:
-        """Return the positions in *indexes*, from 1 on, of those that were set apart.
-
-        None where nothing is known.
-        """
+    @cached_property
+    def doubts(self) -> frozenset[int] | None:
+        """The positions of those that ``parted`` set apart; None where nothing is known."""
         if self.parted is None:
             return None
         starts = {place.start for place in self.parted.doubtful}
-        begins = list(accumulate(map(len, self.raw), initial=0))
-        return [n for n, i in enumerate(indexes, 1) if begins[i] in starts]
+        begins = accumulate(map(len, self.raw), initial=0)
+        return frozenset(i for i, begin in enumerate(begins) if begin in starts)
 
     def line(self, index: int) -> int:
         """Return the line of the file where a record begins."""

@@ -164,6 +164,7 @@ class Rules(NamedTuple):
             that meet in a key.
         local: What looks at the row alone; columns go by their names.
         foreign: What looks into another table.
+        ruled: The columns that ``local`` is about.
     """
 
     columns: tuple[Column, ...]
@@ -171,6 +172,7 @@ class Rules(NamedTuple):
     apart: bool
     local: tuple[sql.Composable, ...]
     foreign: tuple[sql.Composable, ...]
+    ruled: frozenset[str]
 
 
 def read_rules(conn: psycopg.Connection[Any], plan: Plan) -> Rules:
@@ -196,6 +198,7 @@ def read_rules(conn: psycopg.Connection[Any], plan: Plan) -> Rules:
         sql.SQL("{} IS NOT NULL").format(sql.Identifier(c.name)) for c in columns if c.not_null
     ]
     foreign: list[sql.Composable] = []
+    ruled = {c.name for c in columns if c.not_null}
     for is_foreign, names, check, schema, parent, keys, operators in ask(_CONSTRAINTS, oid):
         if not usable.issuperset(names):
             continue
@@ -204,7 +207,9 @@ def read_rules(conn: psycopg.Connection[Any], plan: Plan) -> Rules:
         else:
             # The table's own words, as the server writes them.
             local.append(sql.SQL("({}) IS NOT FALSE").format(sql.SQL(check)))
-    return Rules(tuple(columns), certain, certain and apart, tuple(local), tuple(foreign))
+            ruled |= set(names)
+    apart = certain and apart
+    return Rules(tuple(columns), certain, apart, tuple(local), tuple(foreign), frozenset(ruled))
 
 
 def _has_parent(

@@ -26,7 +26,7 @@ from pgmonkey.transfer.ahead import Ahead
 from pgmonkey.transfer.copying import Sender, copy_statement, preamble
 from pgmonkey.transfer.encodings import server_encoding
 from pgmonkey.transfer.guarded import CLEAR, STAGE_NAME, guard_for
-from pgmonkey.transfer.judging import STAGE
+from pgmonkey.transfer.judging import BROKEN, STAGE
 from pgmonkey.transfer.plan import Field, Plan
 from pgmonkey.transfer.reader import Block
 from pgmonkey.transfer.rejects import Reject
@@ -48,6 +48,8 @@ MANY = 2
 WINDOW = 16 * 1024
 # Rows of one block that may be doubtful for nothing.
 FEW = 64
+# SQLSTATE of a row that a check refuses.
+CHECK = "23514"
 
 
 class Outcome(NamedTuple):
@@ -99,6 +101,9 @@ class _Load:
         # Whether rows were bad in the last block which no screen knows: a check, a key.
         self._hard = False
         self._others = 0
+        # Whether rows are to be held against the table's checks as they are read; None: that
+        # does not help.
+        self._ruled: bool | None = False
         # Whether a row was met that has too few fields, and enough delimiters.
         self._exact = False
         self.rows = 0
@@ -117,6 +122,13 @@ class _Load:
         also = [(Field(-1, name, name), name) for name in ("n", "missing")]
         self._copy_rows = copy_statement(plan, plan.table.sql()).as_bytes(conn)
         self._copy_staged = copy_statement(plan, STAGE, to_stage).as_bytes(conn)
+        kept = self._guard.kept if self._guard and self._apart else None
+        if kept is None:
+            self._ruled = None
+        else:
+            broken = sql.SQL("NOT ({})").format(kept)
+            self._copy_kept = copy_statement(plan, plan.table.sql(), where=kept).as_bytes(conn)
+            self._copy_broken = copy_statement(plan, BROKEN, where=broken).as_bytes(conn)
         self._copy_short = copy_statement(plan, STAGE, [*also, *to_stage]).as_bytes(conn)
         # It is there whenever rows are tried, and what they came to is kept or undone.
         conn.execute("SAVEPOINT pgmonkey_rows")
@@ -126,7 +138,11 @@ class _Load:
         for block in assembled(blocks):
             apart = self._apart and not self._hard
             parted = self._parted(block) if apart or self.staging else None
-            if parted is not None and apart:
+            if apart and self._ruled:
+                rows = Rows(block, parted, apart=True, ruled=True)
+                _ = rows.doubts, rows.line(0)  # cut and count now, while the server is busy
+                yield [rows]
+            elif parted is not None and apart:
                 rows = Rows(block, parted, apart=True)
                 every = range(len(rows.doubtful))
                 rows.doubtful.sorted[every] = self._sorted(rows.doubtful, every, exact=True)
@@ -158,26 +174,51 @@ class _Load:
         self._hard = self._others - others >= MANY
 
     def _take_apart(self, rows: Rows) -> bool:
-        """Load the rows that are sure to convert, then try the others; or do nothing."""
-        assert rows.parted is not None
-        doubtful, every = rows.doubtful, range(len(rows.doubtful))
+        """Load the rows that are sure to go in, then try the others; or do nothing."""
+        rest = rows if rows.ruled else rows.doubtful
+        others: Sequence[int] = range(len(rest))
         try:
-            inserted = self._copy_in(self._copy_rows, rows.parted.certain(), rows.eol)
-            more, refused = self._judge(doubtful, every) if doubtful else (0, [])
-        except _RowError:
-            refused, met = [], True
+            if rows.ruled:
+                inserted, others = self._copy_by_rules(rows)
+            else:
+                assert rows.parted is not None
+                inserted = self._copy_in(self._copy_rows, rows.parted.certain(), rows.eol)
+            more, refused = self._judge(rest, others) if others else (0, [])
+        except _RowError as error:
+            done = False
+            if rows.ruled and error.error.sqlstate == CHECK:
+                self._ruled = None
         else:
-            # The one that came first in the file has to be in.
-            met = any(state in ("23505", "23P01") for _, state, *_ in refused)
-        self._end(keep=not met, staged=bool(doubtful))
-        if met:
+            # Of two rows that meet in a key, the one that came first in the file has to be in.
+            done = not any(state in ("23505", "23P01") for _, state, *_ in refused)
+        self._end(keep=done, staged=bool(others))
+        if not done:
             return False
         self.rows += inserted + more
         for refusal in refused:
-            self._reject(doubtful, *refusal)
-        if len(doubtful) > FEW + 4 * len(refused):
+            self._reject(rest, *refusal)
+        if not rows.ruled and len(others) > FEW + 4 * len(refused):
             self._suspicion.drop()
         return True
+
+    def _copy_by_rules(self, rows: Rows) -> tuple[int, Sequence[int]]:
+        """Load the rows that break no rule of the table; return how many, and the others."""
+        assert self._guard is not None
+        doubts = rows.doubts or frozenset()
+        certain: Sequence[int] = range(len(rows))
+        data = rows.block.wire
+        if doubts:
+            certain = [i for i in certain if i not in doubts]
+            data = rows.wire(certain)
+        inserted = self._copy_in(self._copy_kept, [data], rows.eol)
+        others = [*doubts]
+        if inserted < len(certain):
+            self._copy_in(self._copy_broken, [data], rows.eol)
+            others += [certain[number - 1] for number in self._guard.broken()]
+            assert inserted + len(others) == len(rows)  # of every row something is known
+        part = tuple(sorted(others))
+        rows.sorted[part] = self._sorted(rows, part, exact=True)
+        return inserted, part
 
     def _take(self, rows: Rows) -> None:
         block = rows.block
@@ -263,7 +304,9 @@ class _Load:
             self._reject(rows, *refusal)
         return None
 
-    def _judge(self, rows: Rows, part: range) -> tuple[int, list[tuple[int, str, str, str]]]:
+    def _judge(
+        self, rows: Rows, part: Sequence[int]
+    ) -> tuple[int, list[tuple[int, str, str, str]]]:
         """Insert rows by way of the staging table.
 
         Returns:
@@ -275,7 +318,9 @@ class _Load:
         self._copy_in(self._copy_staged, [rows.wire(found.good)], rows.eol)
         if found.short:
             self._copy_in(self._copy_short, [padded(rows, found, len(self._plan.fields))], b"\n")
-        doubts = rows.doubts(found.good)
+        doubts = None
+        if rows.doubts is not None:
+            doubts = [n for n, i in enumerate(found.good, 1) if i in rows.doubts]
         inserted, refusals = _tried(partial(self._guard.insert, doubts))
         refused = [(i, state, message, "") for i, state, message in found.bad]
         for r in refusals:
@@ -305,7 +350,7 @@ class _Load:
             raise
         return cursor.rowcount
 
-    def _sorted(self, rows: Rows, part: range, *, exact: bool = False) -> Sorted:
+    def _sorted(self, rows: Rows, part: Sequence[int], *, exact: bool = False) -> Sorted:
         return sort(rows, part, len(self._plan.fields), exact=exact or self._exact)
 
     def _may_be_short(self, error: psycopg.Error, rows: Rows, part: range) -> bool:
@@ -328,7 +373,10 @@ class _Load:
             rows.text(index),
         )
         self.rejected += 1
-        self._others += not self._suspicion.add(sqlstate, column)
+        known = self._suspicion.add(sqlstate, column)
+        if sqlstate == CHECK and self._ruled is not None:
+            self._ruled = known = True
+        self._others += not known
         self._check_limit()
         self._write(self._last)
 

@@ -311,7 +311,7 @@ def test_rejects_after_what_was_learned_of_earlier_blocks_are_those_of_inserting
     conn.commit()
     rng = random.Random(seed)
     # So few that they come back. The first ones can be looked for; others mostly not.
-    kinds = ["no number", "no date", "too few fields"]
+    kinds = ["no number", "no date", "too few fields", *(["check"] if seed > 0 else [])]
     kinds += rng.sample(sorted(UNWATCHED_BAD), seed)
     records = []
     for i in range(2000):
@@ -333,6 +333,65 @@ def test_rejects_after_what_was_learned_of_earlier_blocks_are_those_of_inserting
     assert contents(conn) == wanted.table
     assert outcome == Outcome(len(records) - len(rejects), len(rejects))
     assert any(taken) or seed > 0  # or this test says nothing
+
+
+CHECKS = """
+CREATE TABLE checked (
+    id int PRIMARY KEY, code varchar(4) CHECK (code <> 'no'), fixed char(4) CHECK (length(fixed) < 4),
+    price numeric(6, 2) CHECK (price < 100), kind text DEFAULT 'x', CHECK (price > 0 OR kind = 'x')
+)
+"""
+
+
+@pytest.mark.parametrize("extra", ["", ",no", ",too long"], ids=["checks", "short", "long"])
+def test_rows_that_break_a_check_are_found_as_they_are_read(conn, tmp_path, monkeypatch, extra):
+    """And by their own INSERT: 99.999 becomes 100.00, and a blank too many is cut off."""
+    conn.execute(CHECKS)
+    conn.commit()
+    found: list[int] = []
+    by_rules = _Load._copy_by_rules
+
+    def counted(self: _Load, rows: Any) -> Any:
+        inserted, others = by_rules(self, rows)
+        found.append(len(others))
+        return inserted, others
+
+    monkeypatch.setattr(_Load, "_copy_by_rules", counted)
+    types = {"id": "integer", "code": "character varying(4)", "fixed": "character(4)",
+             "price": "numeric(6,2)"}  # fmt: skip
+    fields = tuple(Field(i, name, name, kind) for i, (name, kind) in enumerate(types.items()))
+    checked = Plan(Table("public", "checked"), fields, Dialect(header=False), on_error="skip")
+    records = []
+    for i in range(400):
+        row = [str(i), "yes", "ab", f"{i % 90}.5"]
+        if i % 20 == 7:
+            row[1:] = [["no", "ab", "1"], ["yes", "abcd", "1"], ["no  ", "ab", "1"], ["yes", "a", "99.999"],
+                       ["no   ", "ab", "1"], ["yes", "ab   ", "2"], ["", "", "-1"]][i // 20 % 7]  # fmt: skip
+        if i % 50 == 9:
+            row[1:] = extra.split(",")[1:] + row[2:] if extra else row[1:]
+        records.append(",".join(row).encode())
+    paths = []
+    for n in range(8):
+        paths.append(tmp_path / f"{n}.csv")
+        paths[-1].write_bytes(b"\n".join(records[50 * n : 50 * n + 50]) + b"\n")
+    copy = "COPY checked (id, code, fixed, price) FROM STDIN (FORMAT csv)"
+    wanted = []
+    conn.execute("SELECT 1")  # what follows is undone together
+    for record in records:
+        try:
+            with conn.transaction(), conn.cursor().copy(copy) as sent:
+                sent.write(record + b"\n")
+        except psycopg.Error as error:
+            wanted.append((record, error.sqlstate))
+    table = contents(conn, "checked")
+    conn.rollback()
+
+    outcome, rejects = load(conn, checked, *paths)
+
+    assert [(r.raw, r.sqlstate) for r in rejects] == wanted
+    assert contents(conn, "checked") == table
+    assert outcome == Outcome(len(table), len(wanted))
+    assert any(found), found
 
 
 def test_rows_of_another_encoding_are_set_apart_as_well(conn, tmp_path, taken):
