@@ -225,7 +225,8 @@ class _Load:
         error = None if self.staging else self._attempt(block.wire, block.eol)
         if error is None and not self.staging:
             return
-        if error is not None and len(smaller := list(pieces(block, PIECE))) > 1:
+        at = self._place(error, rows, range(len(rows))) if error is not None else None
+        if error is not None and at is None and len(smaller := list(pieces(block, PIECE))) > 1:
             for piece in smaller:
                 self._take(Rows(piece))
             return
@@ -233,7 +234,7 @@ class _Load:
         # What is left to do, the next last.
         todo = _windows(0, len(rows))
         if error is not None and len(rows) > 1:
-            todo = _cut(range(len(rows)), self._place(error, rows, range(len(rows))))
+            todo = _cut(range(len(rows)), at)
         while todo:
             if stageable and not staged and self.rejected - before >= MANY:
                 staged, todo = True, _windows(todo[-1].start, len(rows))
