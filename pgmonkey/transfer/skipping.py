@@ -3,10 +3,10 @@
 A block goes to the server in one COPY under a savepoint. If that fails, the row which the
 server names is tried alone, after the rows before it and before those after it; so the line
 in an error only says where to look first, and rows are judged in the order of the file.
-Each bad row costs about a block that way. From the second one in a block on, ``guarded``
-takes over: three times the work of a clean COPY, and hardly more for many bad rows. Where
-values of a column failed before, ``screen`` sets doubtful rows apart, and only those take
-that way.
+Each bad row costs about half a block that way. From the second one in a block on, rows are
+staged: three times the work of a clean COPY, and hardly more for many bad rows. Where
+values of a column failed before, ``screen`` sets doubtful rows apart, and where a check did,
+COPY itself passes over the rows that break one; then only those are staged.
 
 Deferred constraints are looked at immediately, row by row. The transaction is the caller's.
 """
@@ -14,33 +14,23 @@ Deferred constraints are looked at immediately, row by row. The transaction is t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import psycopg
-from psycopg import sql
 
 from pgmonkey.errors import RejectLimitError
 from pgmonkey.transfer import staging, verdict
 from pgmonkey.transfer.ahead import Ahead
-from pgmonkey.transfer.copying import Sender, copy_statement, preamble
+from pgmonkey.transfer.attempts import Attempts, RowError
 from pgmonkey.transfer.encodings import server_encoding
-from pgmonkey.transfer.guarded import CLEAR, STAGE_NAME, guard_for
-from pgmonkey.transfer.judging import BROKEN, STAGE
-from pgmonkey.transfer.plan import Field, Plan
+from pgmonkey.transfer.plan import Plan
 from pgmonkey.transfer.reader import Block
 from pgmonkey.transfer.rejects import Reject
-from pgmonkey.transfer.rows import Rows, Sorted, assembled, decodes, padded, pieces, sort
-from pgmonkey.transfer.rules import staged
-from pgmonkey.transfer.screen import BAD_FORMAT, Parted, Suspicion
-
-if TYPE_CHECKING:
-    from psycopg.abc import Buffer
-
-_T = TypeVar("_T")
+from pgmonkey.transfer.rows import Rows, assembled, decodes, pieces
+from pgmonkey.transfer.screen import Parted, Suspicion
 
 # Bytes of one COPY where bad rows were met; otherwise it is the whole block. What a bad row
-# costs grows with it; what a COPY costs by itself, some 2 ms, counts for less.
+# costs grows with it; what a COPY costs by itself, half a millisecond, counts for less.
 PIECE = 256 * 1024
 # Bad rows in one piece from which on the rest of it, and the next one, is staged.
 MANY = 2
@@ -79,7 +69,7 @@ def load_skipping(
     """
     load = _Load(conn, plan, write)
     with Ahead(load.prepared(blocks)) as prepared:
-        load.on_sent = prepared.want
+        load.tries.on_sent = prepared.want
         for all_rows in prepared:
             load.take(all_rows)
             if on_block is not None:
@@ -92,7 +82,6 @@ class _Load:
     def __init__(
         self, conn: psycopg.Connection[Any], plan: Plan, write: Callable[[Reject], None]
     ) -> None:
-        self._conn = conn
         self._plan = plan
         self._write = write
         self._last: Reject | None = None
@@ -101,42 +90,23 @@ class _Load:
         # Whether rows were bad in the last block which no screen knows: a check, a key.
         self._hard = False
         self._others = 0
-        # Whether rows are to be held against the table's checks as they are read; None: that
-        # does not help.
-        self._ruled: bool | None = False
-        # Whether a row was met that has too few fields, and enough delimiters.
-        self._exact = False
         self.rows = 0
         self.rejected = 0
-        self.on_sent: Callable[[], None] = lambda: None
         # What COPY cannot do by itself is staged whatever the rows are like.
         self._must = staging.wanted(plan)
         self.staging = self._must
         self._names = {f.column: f.name for f in plan.fields}
-        conn.execute("SET CONSTRAINTS ALL IMMEDIATE")
-        self._guard = guard_for(conn, plan, must=self._must)
-        self._apart = self._guard is not None and self._guard.apart and not self._must
+        self.tries = Attempts(conn, plan, must=self._must)
+        # Whether rows are to be held against the table's checks as they are read; None: that
+        # does not help.
+        self._ruled: bool | None = False if self.tries.ruled else None
         self._suspicion = Suspicion(plan)
         self._utf8 = server_encoding(plan.dialect) == "UTF8"
-        to_stage = [(f, staged(f.position)) for f in plan.fields]
-        also = [(Field(-1, name, name), name) for name in ("n", "missing")]
-        self._copy_rows = copy_statement(plan, plan.table.sql()).as_bytes(conn)
-        self._copy_staged = copy_statement(plan, STAGE, to_stage).as_bytes(conn)
-        kept = self._guard.kept if self._guard and self._apart else None
-        if kept is None:
-            self._ruled = None
-        else:
-            broken = sql.SQL("NOT ({})").format(kept)
-            self._copy_kept = copy_statement(plan, plan.table.sql(), where=kept).as_bytes(conn)
-            self._copy_broken = copy_statement(plan, BROKEN, where=broken).as_bytes(conn)
-        self._copy_short = copy_statement(plan, STAGE, [*also, *to_stage]).as_bytes(conn)
-        # It is there whenever rows are tried, and what they came to is kept or undone.
-        conn.execute("SAVEPOINT pgmonkey_rows")
 
     def prepared(self, blocks: Iterable[Block]) -> Iterator[list[Rows]]:
         """Yield each block as it will be taken, as far as one can tell; in another thread."""
         for block in assembled(blocks):
-            apart = self._apart and not self._hard
+            apart = self.tries.apart and not self._hard
             parted = self._parted(block) if apart or self.staging else None
             if apart and self._ruled:
                 rows = Rows(block, parted, apart=True, ruled=True)
@@ -145,7 +115,7 @@ class _Load:
             elif parted is not None and apart:
                 rows = Rows(block, parted, apart=True)
                 every = range(len(rows.doubtful))
-                rows.doubtful.sorted[every] = self._sorted(rows.doubtful, every, exact=True)
+                rows.doubtful.sorted[every] = self.tries.sorted(rows.doubtful, every, exact=True)
                 yield [rows]
             elif not self.staging:
                 size = len(block.data) if self._calm else PIECE
@@ -153,7 +123,7 @@ class _Load:
             else:
                 rows = Rows(block, parted)
                 for part in _windows(0, len(rows)):
-                    rows.sorted[part] = self._sorted(rows, part)
+                    rows.sorted[part] = self.tries.sorted(rows, part)
                 yield [rows]
 
     def _parted(self, block: Block) -> Parted | None:
@@ -179,19 +149,19 @@ class _Load:
         others: Sequence[int] = range(len(rest))
         try:
             if rows.ruled:
-                inserted, others = self._copy_by_rules(rows)
+                inserted, others = self.tries.copy_by_rules(rows)
             else:
                 assert rows.parted is not None
-                inserted = self._copy_in(self._copy_rows, rows.parted.certain(), rows.eol)
-            more, refused = self._judge(rest, others) if others else (0, [])
-        except _RowError as error:
+                inserted = self.tries.copy(rows.parted.certain(), rows.eol)
+            more, refused = self.tries.judge(rest, others) if others else (0, [])
+        except RowError as error:
             done = False
             if rows.ruled and error.error.sqlstate == CHECK:
                 self._ruled = None
         else:
             # Of two rows that meet in a key, the one that came first in the file has to be in.
             done = not any(state in ("23505", "23P01") for _, state, *_ in refused)
-        self._end(keep=done, staged=bool(others))
+        self.tries.end(keep=done, staged=bool(others))
         if not done:
             return False
         self.rows += inserted + more
@@ -201,36 +171,17 @@ class _Load:
             self._suspicion.drop()
         return True
 
-    def _copy_by_rules(self, rows: Rows) -> tuple[int, Sequence[int]]:
-        """Load the rows that break no rule of the table; return how many, and the others."""
-        assert self._guard is not None
-        doubts = rows.doubts or frozenset()
-        certain: Sequence[int] = range(len(rows))
-        data = rows.block.wire
-        if doubts:
-            certain = [i for i in certain if i not in doubts]
-            data = rows.wire(certain)
-        inserted = self._copy_in(self._copy_kept, [data], rows.eol)
-        others = [*doubts]
-        if inserted < len(certain):
-            self._copy_in(self._copy_broken, [data], rows.eol)
-            others += [certain[number - 1] for number in self._guard.broken()]
-            assert inserted + len(others) == len(rows)  # of every row something is known
-        part = tuple(sorted(others))
-        rows.sorted[part] = self._sorted(rows, part, exact=True)
-        return inserted, part
-
     def _take(self, rows: Rows) -> None:
         block = rows.block
         error = None if self.staging else self._attempt(block.wire, block.eol)
         if error is None and not self.staging:
             return
-        at = self._place(error, rows, range(len(rows))) if error is not None else None
+        at = self.tries.place(error, rows, range(len(rows))) if error is not None else None
         if error is not None and at is None and len(smaller := list(pieces(block, PIECE))) > 1:
             for piece in smaller:
                 self._take(Rows(piece))
             return
-        before, staged, stageable = self.rejected, self.staging, self._guard is not None
+        before, staged, stageable = self.rejected, self.staging, self.tries.stageable
         # What is left to do, the next last.
         todo = _windows(0, len(rows))
         if error is not None and len(rows) > 1:
@@ -242,9 +193,7 @@ class _Load:
             error = self._stage(rows, part) if staged else self._attempt(rows.wire(part), block.eol)
             if error is None:
                 continue
-            if staged and self._may_be_short(error, rows, part):
-                self._exact = True
-                rows.sorted.clear()
+            if staged and self.tries.looks_closer(error, rows, part):
                 todo.append(part)
             elif staged and not self._must:  # something in this block cannot be staged
                 staged = stageable = False
@@ -252,7 +201,7 @@ class _Load:
             elif len(part) == 1:
                 self._reject(rows, part[0], *_said(error, self._plan))
             else:
-                todo += _cut(part, self._place(error, rows, part))
+                todo += _cut(part, self.tries.place(error, rows, part))
         many = (self.rejected - before) * PIECE >= MANY * len(block.data)
         self.staging = self._must or (stageable and many)
 
@@ -262,107 +211,31 @@ class _Load:
         Raises:
             RejectLimitError: More rows were bad than the share that is allowed.
         """
-        self._conn.execute("RELEASE SAVEPOINT pgmonkey_rows")
-        if self._guard:
-            self._guard.drop()
+        self.tries.finish()
         self._check_limit(at_end=True)
 
     def _attempt(self, data: bytes, eol: bytes) -> psycopg.Error | None:
         """Send rows in one COPY, and return what made them all fail."""
         try:
-            self.rows += self._copy_in(self._copy_rows, [data], eol)
-        except _RowError as error:
-            self._end(keep=False)
+            self.rows += self.tries.copy([data], eol)
+        except RowError as error:
+            self.tries.end(keep=False)
             return error.error
-        self._end(keep=True)
+        self.tries.end(keep=True)
         return None
-
-    def _end(self, *, keep: bool, staged: bool = False) -> None:
-        """Keep or undo what was tried, and be ready for the next rows.
-
-        What was *staged* goes outside of a savepoint, where TRUNCATE need not keep the old
-        file for a roll-back; and now, not when the next block is being prepared.
-        """
-        steps: list[sql.Composable] = (
-            [] if keep else [sql.SQL("ROLLBACK TO SAVEPOINT pgmonkey_rows")]
-        )
-        steps.append(sql.SQL("RELEASE SAVEPOINT pgmonkey_rows"))
-        if staged:
-            steps += CLEAR
-        steps.append(sql.SQL("SAVEPOINT pgmonkey_rows"))
-        self._conn.execute(sql.SQL("; ").join(steps))
 
     def _stage(self, rows: Rows, part: range) -> psycopg.Error | None:
         """Stage rows and have the server insert them, or return why they cannot be staged."""
         try:
-            inserted, refused = self._judge(rows, part)
-        except _RowError as error:
-            self._end(keep=False, staged=True)
+            inserted, refused = self.tries.judge(rows, part)
+        except RowError as error:
+            self.tries.end(keep=False, staged=True)
             return error.error
-        self._end(keep=True, staged=True)
+        self.tries.end(keep=True, staged=True)
         self.rows += inserted
         for refusal in refused:
             self._reject(rows, *refusal)
         return None
-
-    def _judge(
-        self, rows: Rows, part: Sequence[int]
-    ) -> tuple[int, list[tuple[int, str, str, str]]]:
-        """Insert rows by way of the staging table.
-
-        Returns:
-            The number of rows that are in; of each other its position, SQLSTATE, reason and
-            column, in the order of the file.
-        """
-        assert self._guard is not None
-        found = rows.sorted.get(part) or self._sorted(rows, part)
-        self._copy_in(self._copy_staged, [rows.wire(found.good)], rows.eol)
-        if found.short:
-            self._copy_in(self._copy_short, [padded(rows, found, len(self._plan.fields))], b"\n")
-        doubts = None
-        if rows.doubts is not None:
-            doubts = [n for n, i in enumerate(found.good, 1) if i in rows.doubts]
-        inserted, refusals = _tried(partial(self._guard.insert, doubts))
-        refused = [(i, state, message, "") for i, state, message in found.bad]
-        for r in refusals:
-            i = found.good[r.number - 1] if r.number > 0 else found.short[-r.number - 1][0]
-            reason = verdict.reason(r.sqlstate, r.message, r.detail)
-            refused.append((i, r.sqlstate, reason, r.column))
-        return inserted, sorted(refused)
-
-    def _copy_in(self, statement: bytes, data: Sequence[Buffer], eol: bytes) -> int:
-        """Send *data*; return the number of rows.
-
-        Raises:
-            _RowError: A row is to blame.
-            psycopg.Error: None is, or the server did not even want to see them.
-        """
-        if not any(data):
-            return 0
-        cursor, started = self._conn.cursor(), False
-        try:
-            with cursor.copy(statement, writer=Sender(cursor)) as copy:
-                started = True
-                copy.write(b"".join([preamble(eol), *data]))
-                self.on_sent()
-        except psycopg.Error as error:
-            if started and verdict.blames_a_row(error.sqlstate):
-                raise _RowError(error) from error
-            raise
-        return cursor.rowcount
-
-    def _sorted(self, rows: Rows, part: Sequence[int], *, exact: bool = False) -> Sorted:
-        return sort(rows, part, len(self._plan.fields), exact=exact or self._exact)
-
-    def _may_be_short(self, error: psycopg.Error, rows: Rows, part: range) -> bool:
-        """Return whether a row may have too few fields that has enough delimiters."""
-        found = rows.sorted.get(part)
-        return error.sqlstate == BAD_FORMAT and not (found.exact if found else self._exact)
-
-    def _place(self, error: psycopg.Error, rows: Rows, part: range) -> int | None:
-        relation = STAGE_NAME if self._must else self._plan.table.name
-        line = verdict.line_in(error.diag.context, relation)
-        return None if line is None else rows.at_line(line - 1, part)
 
     def _reject(self, rows: Rows, index: int, sqlstate: str, reason: str, column: str) -> None:
         self._last = Reject(
@@ -390,21 +263,6 @@ class _Load:
                 file=last.file,
                 line=last.line,
             )
-
-
-class _RowError(Exception):
-    def __init__(self, error: psycopg.Error) -> None:
-        # Its frames hold the rows, in a circle which only the collector would break.
-        self.error = error.with_traceback(None)
-
-
-def _tried(insert: Callable[[], _T]) -> _T:
-    try:
-        return insert()
-    except psycopg.Error as error:
-        if verdict.blames_a_row(error.sqlstate):
-            raise _RowError(error) from error
-        raise
 
 
 def _windows(start: int, stop: int) -> list[range]:

@@ -16,6 +16,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from pgmonkey.transfer.attempts import Attempts
 from pgmonkey.transfer.dialect import Dialect
 from pgmonkey.transfer.plan import Field, Plan, Table
 from pgmonkey.transfer.reader import blocks, open_source
@@ -349,14 +350,14 @@ def test_rows_that_break_a_check_are_found_as_they_are_read(conn, tmp_path, monk
     conn.execute(CHECKS)
     conn.commit()
     found: list[int] = []
-    by_rules = _Load._copy_by_rules
+    by_rules = Attempts.copy_by_rules
 
-    def counted(self: _Load, rows: Any) -> Any:
+    def counted(self: Attempts, rows: Any) -> Any:
         inserted, others = by_rules(self, rows)
         found.append(len(others))
         return inserted, others
 
-    monkeypatch.setattr(_Load, "_copy_by_rules", counted)
+    monkeypatch.setattr(Attempts, "copy_by_rules", counted)
     types = {"id": "integer", "code": "character varying(4)", "fixed": "character(4)",
              "price": "numeric(6,2)"}  # fmt: skip
     fields = tuple(Field(i, name, name, kind) for i, (name, kind) in enumerate(types.items()))
