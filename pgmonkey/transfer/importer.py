@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import psycopg
-from psycopg import sql
+from psycopg import errors, sql
 from psycopg.pq import TransactionStatus
 
+from pgmonkey.errors import TargetError
 from pgmonkey.transfer import parallel, staging, twophase
 from pgmonkey.transfer.commit import Connect, number, settle, transaction
 from pgmonkey.transfer.complaint import explained
@@ -231,6 +232,12 @@ def begin(plan: Plan, conn: psycopg.Connection[Any]) -> None:
         # The statement is planning's own; names and types in it are quoted or checked there.
         conn.execute(plan.create)
     if plan.mode == "truncate":
-        conn.execute(sql.SQL("TRUNCATE TABLE {}").format(plan.table.sql()))
+        try:
+            conn.execute(sql.SQL("TRUNCATE TABLE {}").format(plan.table.sql()))
+        except errors.FeatureNotSupported as error:  # a table that others refer to
+            raise TargetError(
+                f"{plan.table} cannot be truncated: {error.diag.message_detail or error}"
+                f" --mode replace empties it with DELETE; {NOTHING}"
+            ) from error
     elif plan.mode == "replace":
         conn.execute(sql.SQL("DELETE FROM {}").format(plan.table.sql()))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pgmonkey.errors import CsvError, RequestError, TargetError
 from pgmonkey.transfer.catalog import Column, Target, fold
-from pgmonkey.transfer.creation import column_types, ddl, shape_of
+from pgmonkey.transfer.creation import column_types, ddl, quoted, shape_of
 from pgmonkey.transfer.dialect import Dialect
 from pgmonkey.transfer.mapping import columns, field_names
 from pgmonkey.transfer.plan import Field, Mode, Plan, Table
@@ -76,6 +76,8 @@ def make_plan(
         notes.append("""values in single quotes keep them; if those are quotes, say --quote "'\"""")
     if head.stray:
         notes.append(_loses_quotes(file, *head.stray))
+    if target is not None:
+        notes += [_numbers(table, c.name) for c in target.columns if c.numbered and c.name in found]
     key = _key(request, target, found)
     shape = None
     if target is None:
@@ -118,6 +120,16 @@ def widened(plan: Plan, shape: Shape) -> Plan:
     )
     fields = tuple(f._replace(empty=_empty(f, plan.dialect, None)) for f in fields)
     return plan._replace(fields=fields, create=ddl(plan.table, fields, plan.key), shape=shape)
+
+
+def _numbers(table: Table, column: str) -> str:
+    """Return what is said of a *column* that has a sequence, and gets the file's numbers."""
+    name, literal = quoted(column), column.replace("'", "''")
+    sequence = f"pg_get_serial_sequence('{table.typed.replace(chr(39), chr(39) * 2)}', '{literal}')"
+    return (
+        f"{column} gets the numbers of the file, and its sequence stays where it is; to move it on: "
+        f"SELECT setval({sequence}, max({name})) FROM {table.typed}"
+    )
 
 
 def _shape(plan: Plan) -> Shape:
