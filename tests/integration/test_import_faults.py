@@ -214,6 +214,24 @@ def test_server_that_crashes_and_comes_back_has_the_table_as_it_was(loading, ser
     loading.assert_unchanged()
 
 
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_server_that_is_shut_down_and_started_again_has_the_table_as_it_was(
+    mortal_server, tmp_path, jobs
+):
+    with mortal_server.database() as database:
+        loading = Import(database, tmp_path)
+        try:
+            loading.start("--jobs", str(jobs))
+            loading.until_copying(jobs)
+            mortal_server.halt("fast")
+            code, said = loading.end()
+            mortal_server.resume()
+            assert (code, "the connection was lost" in said) == (4, True), said
+            loading.assert_unchanged()
+        finally:
+            _finish(loading)
+
+
 @pytest.fixture
 def small_disk(database: Database) -> Iterator[str]:
     """A tablespace on a disk that is full after a part of the file."""

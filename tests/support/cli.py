@@ -14,6 +14,11 @@ import pgmonkey
 # Seconds. A command that hangs fails its test by name instead of stopping the run.
 LIMIT = 60
 
+# Takes from root the right to pass over the permissions of files.
+_OBEYING = (
+    ("setpriv", "--bounding-set", "-dac_override,-dac_read_search") if os.geteuid() == 0 else ()
+)
+
 # The child imports the very package this process tests, wherever its working folder is.
 _PACKAGE_HOME = str(Path(pgmonkey.__file__).parent.parent)
 
@@ -33,6 +38,7 @@ def run(
     stdin: str | None = None,
     cwd: Path | None = None,
     timeout: float = LIMIT,
+    obeying: bool = False,
 ) -> Result:
     """Run ``python -m pgmonkey`` with *argv* and wait for it.
 
@@ -41,6 +47,7 @@ def run(
         stdin: Text for its standard input; None gives an empty one.
         cwd: Working folder; None is the empty home folder of the tests.
         timeout: Seconds until the command is killed and the test fails.
+        obeying: Whether permissions of files hold for root, too.
     """
     environ = {**os.environ, "PYTHONPATH": _PACKAGE_HOME}
     for name, value in (env or {}).items():
@@ -49,7 +56,7 @@ def run(
         else:
             environ[name] = value
     done = subprocess.run(
-        [sys.executable, "-m", "pgmonkey", *map(str, argv)],
+        [*(_OBEYING if obeying else ()), sys.executable, "-m", "pgmonkey", *map(str, argv)],
         env=environ,
         input=stdin or "",
         cwd=cwd or environ["HOME"],
