@@ -200,7 +200,10 @@ def wide(rng: random.Random, number: int) -> str:
 
 
 def write_csv(path: Path, table: str, rows: int, seed: int, bad: float = 0.0) -> None:
-    """Write *rows* rows for *table*, the share *bad* of them with a word for a number."""
+    """Write *rows* rows for *table*, the share *bad* of them bad.
+
+    Those have a word for a number, or lack a field, by turns.
+    """
     rng = random.Random(seed)
     names = (
         [column.split()[0] for column in NARROW.split(", ")]
@@ -214,7 +217,7 @@ def write_csv(path: Path, table: str, rows: int, seed: int, bad: float = 0.0) ->
         for number in range(rows):
             row = make(rng, number)
             if every and number % every == every // 2:
-                row = "bad" + row
+                row = row.partition(",")[2] if number // every % 2 else "bad" + row
             file.write(row)
 
 
