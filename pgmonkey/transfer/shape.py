@@ -47,16 +47,28 @@ PATTERNS = {
 # A column that is of two types is of the wider one: what both their values may stay in.
 _WIDER = {frozenset(("bigint", "numeric")): "numeric"}
 
-# Values which some type here would accept and not keep. The server rejects the others.
-_LOSSY = re.compile(
-    r"\s*[+-]?[0-9.]|\s|.*\s\Z|(?i:yes|no|on|off|y|n|t\w*|f\w*|now|today|[ye]\w+)\Z"
-)
+# Values which a type might accept and not keep, on any supported server. It rejects others.
+_MOMENT = r"(?s:.*[0-9].*)|\s*[+-]?(?i:now|today|tomorrow|yesterday|epoch|infinity|allballs)\b.*"
+_LOSSY = {
+    "boolean": r"(?i:t(?:r(?:ue?)?)?|f(?:a(?:l(?:se?)?)?)?|y(?:es?)?|no?|on|off?|[10])",
+    "bigint": r"[+-]?[0-9][0-9_]*|[+-]?0[xXoObB][0-9a-fA-F_]+",
+    "numeric": r"[+-]?[0-9.][0-9._eE+-]*|[+-]?0[xXoObB][0-9a-fA-F_]+|[+-]?(?i:nan|inf(?:inity)?)",
+    "date": _MOMENT,
+    "timestamp": _MOMENT,
+    "timestamptz": _MOMENT,
+    "uuid": r"\{?(?:[0-9a-fA-F]{4}-?){8}\}?",
+}
 
 
 @cache
 def _whole(name: str) -> re.Pattern[str]:
     """Return the expression for values of a type; most loads need none of them."""
     return re.compile(rf"(?:{PATTERNS[name]})\Z")
+
+
+@cache
+def _lossy(name: str) -> re.Pattern[str]:
+    return re.compile(rf"\s*(?:{_LOSSY[name]})\s*\Z")
 
 
 def type_of(value: str) -> str:
@@ -172,7 +184,7 @@ class Shape:
         for name, kind, value in zip(self.names, self.types, values, strict=True):
             if value == (self.null or "") or kind not in PATTERNS or _whole(kind).match(value):
                 continue
-            if self.lossy_only and not _LOSSY.match(value):
+            if self.lossy_only and not _lossy(kind).match(value):
                 continue
             line = first_line + lines_in(data[:at])
             raise ShapeError(name, kind, value, file=file, line=line)

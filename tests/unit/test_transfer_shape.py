@@ -108,6 +108,7 @@ def test_value_of_another_shape_is_named_with_its_line(data, line, column, value
 def test_where_the_server_may_reject_only_silent_changes_are_objected_to():
     shape = Shape(("id", "born"), ("bigint", "date"), lossy_only=True)
     shape.check(b"abc,\n1,hello\n", 2, "a.csv")
+    shape.check(b"y,\ntrue,\n1.5,\n2024-01-01,yes\n", 2, "a.csv")  # refused by these types
     for data in (b"007,\n", b" 7,\n", b"1,today\n", b"1,20240102\n", b"1,yesterday\n"):
         with pytest.raises(ShapeError):
             shape.check(data, 2, "a.csv")
