@@ -68,7 +68,7 @@ def import_files(
             place, chosen = None, Chosen()
         request = request_of(chosen, **asked)
         settings = load(source, out)
-        head = look(sources, request.given)
+        head = look(sources, request.given, lenient=request.on_error == "skip")
         if asked["encoding"] is None:
             warn_of_utf8(sources[0], chosen, out)
         conn = stack.enter_context(contextlib.closing(connect(settings, timeout)))

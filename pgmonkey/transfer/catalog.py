@@ -76,6 +76,7 @@ class Column(NamedTuple):
         identity: ``a`` for GENERATED ALWAYS AS IDENTITY, ``d`` for BY DEFAULT, or nothing.
         default: Whether it has a default; an identity has one.
         numbered: Whether the default takes the next value of a sequence.
+        sequence: The one that belongs to it, quoted as it has to be; None for none.
     """
 
     name: str
@@ -87,6 +88,7 @@ class Column(NamedTuple):
     identity: str = ""
     default: bool = False
     numbered: bool = False
+    sequence: str | None = None
 
 
 class Target(NamedTuple):
@@ -137,7 +139,8 @@ SELECT a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod), t.typname,
   EXISTS (SELECT FROM pg_catalog.pg_enum WHERE enumtypid = t.oid AND enumlabel = ''),
   a.attnotnull OR base.not_null, a.attgenerated <> '', a.attidentity::text,
   a.atthasdef OR a.attidentity <> '',
-  a.attidentity <> '' OR COALESCE(pg_catalog.pg_get_expr(d.adbin, d.adrelid), '') LIKE 'nextval(%%'
+  a.attidentity <> '' OR COALESCE(pg_catalog.pg_get_expr(d.adbin, d.adrelid), '') LIKE 'nextval(%%',
+  pg_catalog.pg_get_serial_sequence(a.attrelid::pg_catalog.regclass::text, a.attname)
 FROM pg_catalog.pg_attribute AS a
   JOIN base USING (attnum) JOIN pg_catalog.pg_type AS t ON t.oid = base.oid
   LEFT JOIN pg_catalog.pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
@@ -154,6 +157,14 @@ FROM pg_catalog.pg_index AS i
 WHERE i.indrelid = %s AND i.indisunique AND i.indimmediate AND i.indisvalid
   AND i.indpred IS NULL AND i.indexprs IS NULL
 ORDER BY i.indisprimary DESC, i.indexrelid
+"""
+
+_REFERENCES = """
+SELECT c.conrelid::pg_catalog.regclass::text, c.conname, c.confdeltype::text
+FROM pg_catalog.pg_constraint AS c
+WHERE c.contype = 'f' AND c.confrelid = %s::pg_catalog.regclass AND c.conrelid <> c.confrelid
+  AND c.conparentid = 0 AND c.confdeltype IN ('c', 'n', 'd')
+ORDER BY c.conrelid::pg_catalog.regclass::text, c.conname
 """
 
 # Built-in types outside the categories below for which '' is no value.
@@ -234,8 +245,21 @@ def refuse(kind: str, shown: str, *, rls: bool, instead_of: bool, role: str) -> 
     if rls:
         raise TargetError(
             f"{shown} has row-level security that applies to {role}, which COPY cannot obey; "
-            "import as the table's owner or as a role with BYPASSRLS"
+            "import as a role with BYPASSRLS, or as the owner unless it is forced on the owner"
         )
+
+
+def affected(conn: psycopg.Connection[Any], table: Table) -> tuple[str, ...]:
+    """Return what becomes of rows of other tables where rows of *table* are deleted."""
+    from psycopg.rows import tuple_row
+
+    means = {"c": "are deleted too", "n": "lose that reference", "d": "get the default there"}
+    with conn.cursor(row_factory=tuple_row) as cursor:
+        found = cursor.execute(_REFERENCES, [table.sql().as_string(conn)]).fetchall()
+    return tuple(
+        f"rows of {other} that refer to a row of {table} {means[action]} (its {constraint})"
+        for other, constraint, action in found
+    )
 
 
 def schema_for_new(conn: psycopg.Connection[Any], schema: str | None) -> str:
@@ -261,7 +285,7 @@ def schema_for_new(conn: psycopg.Connection[Any], schema: str | None) -> str:
 
 def _column(row: tuple[Any, ...]) -> Column:
     (name, type_, base, category, typtype, built_in, empty_label, not_null, *rest) = row
-    generated, identity, default, numbered = rest
+    generated, identity, default, numbered, sequence = rest
     if typtype == "e":
         text = empty_label
     elif built_in and base in _VECTORS:
@@ -271,4 +295,6 @@ def _column(row: tuple[Any, ...]) -> Column:
     else:  # an extension's: whoever made it knows
         text = category != "A"
     string = category == "S" and typtype != "e"
-    return Column(name, type_, text, string, not_null, generated, identity, default, numbered)
+    return Column(
+        name, type_, text, string, not_null, generated, identity, default, numbered, sequence
+    )

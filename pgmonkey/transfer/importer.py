@@ -237,7 +237,14 @@ def begin(plan: Plan, conn: psycopg.Connection[Any]) -> None:
         except errors.FeatureNotSupported as error:  # a table that others refer to
             raise TargetError(
                 f"{plan.table} cannot be truncated: {error.diag.message_detail or error}"
-                f" --mode replace empties it with DELETE; {NOTHING}"
+                " --mode upsert updates its rows, --mode replace deletes them if none is"
+                f" referred to; {NOTHING}"
             ) from error
     elif plan.mode == "replace":
-        conn.execute(sql.SQL("DELETE FROM {}").format(plan.table.sql()))
+        try:
+            conn.execute(sql.SQL("DELETE FROM {}").format(plan.table.sql()))
+        except errors.ForeignKeyViolation as error:
+            raise TargetError(
+                f"the rows of {plan.table} cannot be replaced: {error.diag.message_detail or error}"
+                f" --mode upsert updates them; {NOTHING}"
+            ) from error

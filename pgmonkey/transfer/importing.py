@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from pgmonkey.errors import CsvError, ShapeError, TransferError
-from pgmonkey.transfer.catalog import Target, look_up, parse_name, schema_for_new
+from pgmonkey.transfer.catalog import Target, affected, look_up, parse_name, schema_for_new
 from pgmonkey.transfer.creation import check_types
 from pgmonkey.transfer.manifest import verify
 from pgmonkey.transfer.plan import Mode, OnConflict, OnError, Plan, Summary, Table
@@ -39,20 +39,23 @@ if TYPE_CHECKING:
 CsvPath: TypeAlias = "str | os.PathLike[str]"
 
 
-def look(sources: Sequence[Source], given: Given) -> Head:
+def look(sources: Sequence[Source], given: Given, *, lenient: bool = False) -> Head:
     """Return how *sources* are written, by the first of them; the others have to agree.
+
+    Args:
+        lenient: As of ``sniff``.
 
     Raises:
         CsvError: One is no CSV, or has another header than the first.
         RequestError: *given* cannot be.
     """
-    first = _head(sources[0], given)
+    first = _head(sources[0], given, lenient)
     d = first.dialect
     same = given._replace(
         encoding=d.encoding, delimiter=d.delimiter, quote=d.quote, header=d.header
     )
     for source in sources[1:]:
-        other = _head(source, same)
+        other = _head(source, same, lenient)
         if other.names != first.names:
             raise CsvError(
                 f"its header is not that of {sources[0].name}; import it by itself",
@@ -62,9 +65,9 @@ def look(sources: Sequence[Source], given: Given) -> Head:
     return first
 
 
-def _head(source: Source, given: Given) -> Head:
+def _head(source: Source, given: Given, lenient: bool) -> Head:
     data = source.peek(HEAD + 1)
-    return sniff(data[:HEAD], given, source.name, complete=len(data) <= HEAD)
+    return sniff(data[:HEAD], given, source.name, complete=len(data) <= HEAD, lenient=lenient)
 
 
 def locate(conn: Connection, request: Request) -> tuple[Table, Target | None]:
@@ -105,6 +108,8 @@ def prepare(
     plan, notes = make_plan(request, chosen, head, target, table, files)
     with conn.transaction():
         check_types(conn, plan)
+        if plan.mode == "replace" and target is not None:
+            notes += affected(conn, plan.table)
     for source in sources:
         if source.path is not None and source.rereadable:
             verify(source.path)
@@ -267,7 +272,7 @@ def import_csv(
     paths = [source] if isinstance(source, str | os.PathLike) else list(source)
     with ExitStack() as stack:
         sources = [stack.enter_context(open_source(os.fspath(path))) for path in paths]
-        head = look(sources, request.given)
+        head = look(sources, request.given, lenient=request.on_error == "skip")
         stack.enter_context(in_utf8(conn))
         plan, notes = prepare(conn, sources, head, request, chosen, *locate(conn, request))
         if on_note:

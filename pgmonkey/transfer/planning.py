@@ -77,7 +77,7 @@ def make_plan(
     if head.stray:
         notes.append(_loses_quotes(file, *head.stray))
     if target is not None:
-        notes += [_numbers(table, c.name) for c in target.columns if c.numbered and c.name in found]
+        notes += [_numbers(table, c) for c in target.columns if c.numbered and c.name in found]
     key = _key(request, target, found)
     shape = None
     if target is None:
@@ -122,14 +122,14 @@ def widened(plan: Plan, shape: Shape) -> Plan:
     return plan._replace(fields=fields, create=ddl(plan.table, fields, plan.key), shape=shape)
 
 
-def _numbers(table: Table, column: str) -> str:
+def _numbers(table: Table, column: Column) -> str:
     """Return what is said of a *column* that has a sequence, and gets the file's numbers."""
-    name, literal = quoted(column), column.replace("'", "''")
-    sequence = f"pg_get_serial_sequence('{table.typed.replace(chr(39), chr(39) * 2)}', '{literal}')"
-    return (
-        f"{column} gets the numbers of the file, and its sequence stays where it is; to move it on: "
-        f"SELECT setval({sequence}, max({name})) FROM {table.typed}"
-    )
+    said = f"{column.name} gets the numbers of the file, and its sequence stays where it is"
+    if column.sequence is None:
+        return said
+    sequence = "'" + column.sequence.replace("'", "''") + "'"
+    highest = f"greatest(nextval({sequence}), max({quoted(column.name)}))"
+    return f"{said}; to move it on: SELECT setval({sequence}, {highest}) FROM {table.typed}"
 
 
 def _shape(plan: Plan) -> Shape:

@@ -143,6 +143,8 @@ class RejectsFile:
 
 def _refuse(path: Path, sources: Iterable[Source | Path]) -> None:
     """Keep a mistyped name from costing the user a file."""
+    if str(path) == "-":
+        raise RequestError("--rejects needs the name of a file; /dev/stdout is one, too")
     for source in sources:
         other = source if isinstance(source, Path) else source.path
         with contextlib.suppress(OSError):  # a missing file is nobody's double

@@ -120,13 +120,15 @@ class Head:
         )
 
 
-def sniff(data: bytes, given: Given, file: str, *, complete: bool) -> Head:
+def sniff(data: bytes, given: Given, file: str, *, complete: bool, lenient: bool = False) -> Head:
     """Return the dialect of the file that begins with *data*, and its first records.
 
     Args:
         given: What is known already, and is not looked for.
         file: Its name, for messages.
         complete: Whether *data* is the whole file.
+        lenient: Whether bytes that are not of the encoding are left to be rejected, with
+            their rows.
 
     Raises:
         CsvError: It is no text, or its first record has no end.
@@ -140,8 +142,8 @@ def sniff(data: bytes, given: Given, file: str, *, complete: bool) -> Head:
     if len(data) == bom:
         raise CsvError("is empty; there is not even a header", file=file)
     encoding = _encoding(given.encoding, data, mark, complete)
-    text = _decode(data[bom:], encoding, file, complete)
-    if (at := text.find("\0")) >= 0:
+    text = _decode(data[bom:], encoding, file, complete, lenient)
+    if (at := text.find("\0")) >= 0 and not (lenient and "\n" in text[:at]):
         line = text.count("\n", 0, at) + 1
         raise CsvError("a NUL character; this is not a text file", file=file, line=line)
     if given.header is None and given.delimiter is None and text.lstrip()[:1] in ("{", "[", "<"):
@@ -252,7 +254,7 @@ def _encoding(given: str | None, data: bytes, mark: tuple[int, str] | None, comp
         return mark[1]
     if (wide := _wide(data)) is not None:
         return wide
-    if _decodes(data, "utf-8", complete):
+    if _decodes(data, "utf-8", complete) or _mostly_utf8(data):
         return "utf-8"
     # Windows writes cp1252, which has no character for five bytes; latin-1 takes them all.
     return "cp1252" if _decodes(data, "cp1252", complete) else "iso8859-1"
@@ -279,7 +281,19 @@ def _decodes(data: bytes, encoding: str, complete: bool) -> bool:
     return True
 
 
-def _decode(data: bytes, encoding: str, file: str, complete: bool) -> str:
+def _mostly_utf8(data: bytes) -> bool:
+    """Return whether more characters beyond ASCII are UTF-8 than bytes are not.
+
+    In a text of another encoding hardly any is, and a few bad bytes must not change all others.
+    """
+    text = data.decode("utf-8", "replace")
+    bad = text.count("\ufffd")
+    return len(text) - len(text.encode("ascii", "ignore")) - bad > bad
+
+
+def _decode(data: bytes, encoding: str, file: str, complete: bool, lenient: bool) -> str:
+    if lenient:
+        return codecs.getincrementaldecoder(encoding)("replace").decode(data, complete)
     try:
         return codecs.getincrementaldecoder(encoding)().decode(data, complete)
     except UnicodeDecodeError as error:

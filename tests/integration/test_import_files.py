@@ -301,16 +301,57 @@ def test_sequence_that_stays_behind_is_moved_on_as_the_note_says(conn, tmp_path)
     conn.execute(notes[0].rpartition(": ")[2])
     conn.execute('INSERT INTO "It\'s" (v) VALUES (2)')
     assert rows(conn, "It's") == [(41, "a"), (42, "2")]
+    conn.execute(notes[0].rpartition(": ")[2])  # never back
+    assert conn.execute(
+        """SELECT nextval(pg_get_serial_sequence('"It''s"', 'An "Id"'))"""
+    ).fetchone() == (44,)
 
 
 def test_truncate_of_a_table_that_others_refer_to_names_the_mode_that_works(conn, tmp_path):
     conn.execute("CREATE TABLE t (id int PRIMARY KEY)")
     conn.execute("CREATE TABLE u (t int REFERENCES t)")
     (tmp_path / "f.csv").write_text("id\n1\n")
-    with pytest.raises(TargetError, match=r'Table "u" references "t"\. --mode replace empties it'):
+    with pytest.raises(TargetError, match=r'Table "u" references "t"\. --mode upsert updates'):
         import_csv(conn, tmp_path / "f.csv", "t", mode="truncate")
     import_csv(conn, tmp_path / "f.csv", "t", mode="replace")
     assert rows(conn, "t") == [(1,)]
+    conn.execute("INSERT INTO u VALUES (1)")
+    with pytest.raises(
+        TargetError, match=r"t cannot be replaced: Key \(id\)=\(1\) is still referenced"
+    ):
+        import_csv(conn, tmp_path / "f.csv", "t", mode="replace")
+    assert rows(conn, "t") == [(1,)]
+
+
+def test_replace_says_whose_rows_go_along(conn, tmp_path):
+    conn.execute("CREATE TABLE t (id int PRIMARY KEY)")
+    conn.execute("CREATE TABLE u (t int REFERENCES t ON DELETE CASCADE)")
+    conn.execute("CREATE TABLE v (t int REFERENCES t ON DELETE SET NULL)")
+    (tmp_path / "f.csv").write_text("id\n1\n")
+    notes: list[str] = []
+    import_csv(conn, tmp_path / "f.csv", "t", mode="replace", on_note=notes.append)
+    assert notes == [
+        "rows of u that refer to a row of t are deleted too (its u_t_fkey)",
+        "rows of v that refer to a row of t lose that reference (its v_t_fkey)",
+    ]
+
+
+@pytest.mark.parametrize("at", [2, 40])
+def test_row_with_bytes_of_another_encoding_is_rejected_wherever_it_is(conn, tmp_path, at):
+    lines = [f"{i},é\n".encode() for i in range(1, 51)]
+    lines[at] = b"7,\xff\xfe\n"
+    (tmp_path / "f.csv").write_bytes(b"id,v\n" + b"".join(lines))
+    done = import_csv(
+        conn, tmp_path / "f.csv", "t", on_error="skip", rejects=tmp_path / "rejects.csv"
+    )
+    assert (done.rows, done.rejected) == (49, 1)
+    assert f"f.csv,{at + 2},,22021," in (tmp_path / "rejects.csv").read_text("latin-1")
+
+
+def test_rejects_are_not_written_to_a_file_called_dash(conn, tmp_path):
+    (tmp_path / "f.csv").write_text("id\n1\n")
+    with pytest.raises(RequestError, match="needs the name of a file"):
+        import_csv(conn, tmp_path / "f.csv", "t", on_error="skip", rejects=Path("-"))
 
 
 def test_partitioned_parent_takes_rows_into_its_parts(conn, tmp_path):

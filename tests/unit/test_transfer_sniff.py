@@ -40,6 +40,15 @@ def test_encoding_is_found_by_mark_or_by_what_the_bytes_can_be(data, encoding, b
     assert (dialect.encoding, dialect.bom) == (encoding, bom)
 
 
+def test_a_few_bad_bytes_do_not_make_all_other_characters_of_another_encoding():
+    data = b"id,v\n" + "1,Zoë\n".encode() * 20 + b"2,bad\xff\n"
+    with pytest.raises(CsvError, match=r"f\.csv:22: byte 0xff is not utf-8"):
+        look(data)
+    head = sniff(data, Given(), "f.csv", complete=True, lenient=True)
+    assert (head.dialect.encoding, head.names) == ("utf-8", ("id", "v"))
+    assert look("id,v\n1,Zoë é ü\n".encode("cp1252")).dialect.encoding == "cp1252"
+
+
 def test_character_cut_in_two_at_the_end_of_the_sample_is_no_error():
     data = "a,b\n1,ü".encode()
     assert look(data[:-1], complete=False).dialect.encoding == "utf-8"
