@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from psycopg import sql
 
-from pgmonkey.transfer.verdict import NOT_OF_THE_ROW
+from pgmonkey.transfer.verdict import NOT_OF_THE_ROW, TELLING_DETAIL
 
 if TYPE_CHECKING:
     from pgmonkey.transfer.plan import Plan
@@ -62,7 +62,9 @@ def function_body(plan: Plan, rules: Rules, on_conflict: sql.Composable | None) 
     else:
         everything = run("t.missing = 0", on_conflict)
     verdict = sql.SQL(_VERDICT).format(
-        reread=sql.SQL("\n          ").join(_reread(columns)), stop=_stop()
+        reread=sql.SQL("\n          ").join(_reread(columns)),
+        telling=sql.Literal(list(TELLING_DETAIL)),
+        stop=_stop(),
     )
     picked: sql.Composable = sql.SQL("")
     if rules.certain and on_conflict is None:
@@ -225,7 +227,8 @@ _VERDICT = """col := v_col;
           {stop}
         END;
       END IF;
-      n := v_row.n; state := v_state; message := v_message; detail := v_detail;
+      n := v_row.n; state := v_state; message := v_message;
+      detail := CASE WHEN v_state = ANY ({telling}) THEN v_detail END;
       RETURN NEXT;"""
 
 # v_lo..v_hi is the run. Where v_bad_at is not 0, that row failed and its verdict is in hand,

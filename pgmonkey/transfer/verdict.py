@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 NOT_OF_THE_ROW = ("08", "25", "40", "53", "55P03", "57", "58", "F0", "HV", "XX")
 
 # Their detail tells which value there was already; others repeat the row.
-_TELLING_DETAIL = ("23503", "23505", "23P01")
+TELLING_DETAIL = ("23503", "23505", "23P01")
 
 
 def blames_a_row(sqlstate: str | None) -> bool:
@@ -58,7 +58,7 @@ def _position(context: str | None, table: str) -> re.Match[str] | None:
 
 def reason(sqlstate: str, message: str, detail: str | None) -> str:
     """Return one line for people: the server's message, with the detail where it adds to it."""
-    if detail and sqlstate in _TELLING_DETAIL:
+    if detail and sqlstate in TELLING_DETAIL:
         message = f"{message}: {detail}"
     return " ".join(message.split()).rstrip(".")
 

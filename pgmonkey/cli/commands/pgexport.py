@@ -58,7 +58,7 @@ COMMAND = Command(
                     "PATH",
                     convert=not_empty,
                 ),
-                Option(("--overwrite",), "replace an existing file"),
+                Option(("--overwrite",), "replace existing files, and all parts of that name"),
                 Option(
                     ("--compression",),
                     "auto, none, gzip, bz2, xz or zstd; auto goes by the file's suffix",
