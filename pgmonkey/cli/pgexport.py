@@ -104,6 +104,8 @@ def export(
         ) from None
     if done.hides_rows:
         out.warning("row-level security applies: only the rows which this role may see are there")
+    for path in done.removed:
+        out.note(f"removed {path}, a part of an earlier export")
     if done.why_one_job:
         out.note(f"one connection was used: {done.why_one_job}")
     if out.format != "table":

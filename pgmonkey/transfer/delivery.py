@@ -55,7 +55,11 @@ class ExportedFile(NamedTuple):
 
 
 class Delivery:
-    """One export on its way: what was asked for, and how far it is."""
+    """One export on its way: what was asked for, and how far it is.
+
+    Attributes:
+        removed: Higher parts of an earlier export of that name.
+    """
 
     def __init__(
         self,
@@ -79,6 +83,7 @@ class Delivery:
         self._told = time.monotonic()
         whole = selection.relation if not selection.where and selection.limit is None else None
         self._total = whole.rows if whole else None
+        self.removed: tuple[str, ...] = ()
 
     def single(self, idle: bool) -> tuple[ExportedFile, ...]:
         """Write one file with one connection."""
@@ -122,6 +127,7 @@ class Delivery:
                 target.close()
         for stale in _parts(path)[len(files) :]:
             stale.unlink()  # of a longer export that this one replaces
+            self.removed += (str(stale),)
         return files
 
     def parallel(

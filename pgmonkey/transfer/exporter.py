@@ -46,6 +46,7 @@ class Exported(NamedTuple):
         why_one_job: Why it is one although more were asked for; None otherwise.
         manifest: The manifest's path, or None.
         hides_rows: Whether row-level security decided which rows were exported.
+        removed: Higher parts of an earlier export of that name.
     """
 
     files: tuple[ExportedFile, ...]
@@ -56,6 +57,7 @@ class Exported(NamedTuple):
     why_one_job: str | None = None
     manifest: str | None = None
     hides_rows: bool = False
+    removed: tuple[str, ...] = ()
 
 
 def export_csv(
@@ -177,6 +179,7 @@ def export_csv(
         why,
         str(manifests.path_of(Path(file))) if manifest else None,
         relation is not None and relation.hides_rows,
+        delivery.removed,
     )
 
 

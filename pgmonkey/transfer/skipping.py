@@ -258,7 +258,7 @@ class _Load:
         limit, last = self._plan.max_errors, self._last
         if last and limit.exceeded(self.rejected, self.rows + self.rejected, at_end=at_end):
             raise RejectLimitError(
-                f"{self.rejected} rows are bad, and --max-errors allows {limit}; nothing was"
+                f"{self.rejected} row{' is' if self.rejected == 1 else 's are'} bad, and --max-errors allows {limit}; nothing was"
                 f" imported. The last one: {last.reason}",
                 file=last.file,
                 line=last.line,

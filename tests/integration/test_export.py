@@ -322,7 +322,8 @@ def test_split_files_have_the_header_each_and_replace_a_longer_set(tricky, tmp_p
     assert all(manifest.verify(Path(f.file)) for f in done.files)
     with pytest.raises(FileExistsError):
         export_csv(tricky, file, table="tricky", split_rows=9)
-    export_csv(tricky, file, table="tricky", where="id < 7", split_rows=3, overwrite=True)
+    done = export_csv(tricky, file, table="tricky", where="id < 7", split_rows=3, overwrite=True)
+    assert [Path(name).name for name in done.removed] == ["t-0003.csv", "t-0004.csv"]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["t-0001.csv", "t-0002.csv"]
     export_csv(tricky, tmp_path / "none.csv", table="tricky", where="false", split_rows=3)
     assert (tmp_path / "none-0001.csv").read_text().startswith("id,")
