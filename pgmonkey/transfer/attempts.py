@@ -114,6 +114,9 @@ class Attempts:
     def copy_by_rules(self, rows: Rows) -> tuple[int, Sequence[int]]:
         """Load the rows that break no rule of the table; return how many, and the others.
 
+        A rule that says one thing now and another then, or goes by a collation, may be wrong
+        about these: see ``accounted``.
+
         Raises:
             RowError, psycopg.Error: As ``copy``.
         """
@@ -129,10 +132,19 @@ class Attempts:
         if inserted < len(certain):
             self._send(self._broken, [data], rows.eol)
             others += [certain[number - 1] for number in self._guard.broken()]
-            assert inserted + len(others) == len(rows)  # of every row something is known
         part = tuple(sorted(others))
         rows.sorted[part] = self.sorted(rows, part, exact=True)
         return inserted, part
+
+    def accounted(
+        self, rows: Rows, inserted: int, others: Sequence[int], refused: Sequence[Refusal]
+    ) -> bool:
+        """Return whether each row went in once or was refused, after ``copy_by_rules``.
+
+        Whatever breaks a rule is refused by its own INSERT, too.
+        """
+        known = {i for i, *_ in refused} | (rows.doubts or frozenset())
+        return inserted + len(others) == len(rows) and known.issuperset(others)
 
     def judge(self, rows: Rows, part: Sequence[int]) -> tuple[int, list[Refusal]]:
         """Insert rows by way of the staging table.

@@ -161,6 +161,8 @@ class _Load:
         else:
             # Of two rows that meet in a key, the one that came first in the file has to be in.
             done = not any(state in ("23505", "23P01") for _, state, *_ in refused)
+            if rows.ruled and not self.tries.accounted(rows, inserted, others, refused):
+                done, self._ruled = False, None
         self.tries.end(keep=done, staged=bool(others))
         if not done:
             return False

@@ -395,6 +395,35 @@ def test_rows_that_break_a_check_are_found_as_they_are_read(conn, tmp_path, monk
     assert any(found), found
 
 
+def test_check_that_changes_its_mind_costs_no_row_and_doubles_none(conn, tmp_path, monkeypatch):
+    """It says of itself that it is IMMUTABLE, and refuses every seventh row that it is shown."""
+    conn.execute("""
+        CREATE SEQUENCE moods;
+        CREATE FUNCTION moody(int) RETURNS bool IMMUTABLE LANGUAGE sql
+            AS $$ SELECT nextval('moods') % 7 <> 0 $$;
+        CREATE TABLE whims (id int CHECK (moody(id)), v text);
+    """)
+    conn.commit()
+    used: list[bool] = []
+    accounted = Attempts.accounted
+    monkeypatch.setattr(
+        Attempts, "accounted", lambda *args: used.append(accounted(*args)) or used[-1]
+    )
+    fields = (Field(0, "id", "id", "integer"), Field(1, "v", "v"))
+    whims = Plan(Table("public", "whims"), fields, Dialect(header=False), on_error="skip")
+    paths = []
+    for n in range(10):
+        paths.append(tmp_path / f"{n}.csv")
+        paths[-1].write_text("".join(f"{i},x\n" for i in range(50 * n, 50 * n + 50)))
+
+    outcome, rejects = load(conn, whims, *paths)
+
+    there = [i for (i,) in conn.execute("SELECT id FROM whims")]
+    assert sorted([*there, *(int(r.raw.split(b",")[0]) for r in rejects)]) == [*range(500)]
+    assert outcome == Outcome(len(there), len(rejects))
+    assert used in ([False], [False, False])  # the next block was ready; and not again
+
+
 def test_rows_of_another_encoding_are_set_apart_as_well(conn, tmp_path, taken):
     conn.execute(UNWATCHED)
     conn.commit()
