@@ -19,6 +19,7 @@ from psycopg.copy import LibpqWriter
 from psycopg.pq import ConnStatus, DiagnosticField
 from psycopg.waiting import Ready, Wait
 
+from pgmonkey.transfer.commit import Deadline
 from pgmonkey.transfer.encodings import server_encoding
 from pgmonkey.transfer.plan import Field, Plan
 
@@ -109,8 +110,13 @@ class Sender(LibpqWriter):
 
     def finish(self, exc: BaseException | None = None) -> None:
         """End the COPY; *exc* makes it fail. A connection that is lost has failed already."""
-        if exc is None or self._pgconn.status != ConnStatus.BAD:
-            super().finish(exc)
+        if exc is None:
+            super().finish()
+        elif self._pgconn.status != ConnStatus.BAD:
+            # The server's answer matters no more, and where the network is silent none comes.
+            with Deadline(self.connection) as deadline, contextlib.suppress(errors.Error):
+                deadline.set()
+                super().finish(exc)
 
     def _sent(self, piece: memoryview) -> PQGen[None]:
         with self._last_words():

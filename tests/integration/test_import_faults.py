@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -17,6 +18,7 @@ import pytest
 import yaml
 
 import pgmonkey
+from pgmonkey.transfer.copying import Sender
 from support import docker
 from support.cli import LIMIT
 from support.proxy import TcpProxy
@@ -307,6 +309,21 @@ def test_control_c_ends_the_import_where_the_network_is_silent(
     proxy.cut()
     proxy.thaw()
     loading.assert_unchanged()
+
+
+def test_copy_that_is_given_up_does_not_wait_for_a_silent_network(database, proxy: TcpProxy):
+    """Ctrl-C may come when all that was sent is on its way: then nothing is cancelled first."""
+    args = database.dsn_args(hostaddr="127.0.0.1", port=proxy.port)
+    with contextlib.closing(psycopg.connect(**args)) as conn:
+        conn.execute("CREATE TABLE t (v text)")
+        cursor = conn.cursor()
+        with (
+            pytest.raises(KeyboardInterrupt),
+            cursor.copy("COPY t FROM STDIN", writer=Sender(cursor)) as copy,
+        ):
+            copy.write(b"x\n")
+            proxy.freeze()
+            raise KeyboardInterrupt
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
