@@ -77,7 +77,7 @@ class Watch:
                 self._conn = self._connect()
             with self._conn.transaction(), self._conn.cursor(row_factory=tuple_row) as cursor:
                 return cursor.execute(query, parameters).fetchall()
-        except psycopg.Error:
+        except Exception:  # whoever connects says in a class of its own that it cannot be done
             self.close()
             self._conn = self._connect = None
             return []
