@@ -142,7 +142,8 @@ def ask(connect: Connect | None, question: Callable[[psycopg.Connection[Any]], A
     """
     deadline = time.monotonic() + SETTLE_SECONDS
     while connect is not None:
-        with contextlib.suppress(psycopg.Error):
+        # Whoever connects says in a class of its own that it cannot be done.
+        with contextlib.suppress(Exception):
             conn = connect()
             with contextlib.closing(conn):
                 if (answer := question(conn)) is not None:
