@@ -18,18 +18,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pgmonkey.cli.children import run
 from pgmonkey.cli.exits import ANSWER_IS_NO, NO_CONNECTION, OK, REFUSED
 from pgmonkey.cli.failures import CommandError, Failure
 from pgmonkey.cli.output import Output
-from pgmonkey.cli.throwaway import (
-    SUPERUSER,
-    Binaries,
-    Server,
-    Unavailable,
-    find_local,
-    find_wheel,
-    run,
-)
+from pgmonkey.cli.throwaway import SUPERUSER, Binaries, Server, Unavailable, find_local, find_wheel
 
 USER, DATABASE, TABLE = "app", "sales", "demo_orders"
 HOST = "localhost"

@@ -21,11 +21,12 @@ from psycopg.pq import TransactionStatus
 
 from pgmonkey.errors import TargetError
 from pgmonkey.transfer import parallel, staging, twophase
+from pgmonkey.transfer.block import Block
 from pgmonkey.transfer.commit import Connect, number, settle, transaction
 from pgmonkey.transfer.complaint import explained
 from pgmonkey.transfer.copying import copy_statement
 from pgmonkey.transfer.plan import Plan, Progress, Summary
-from pgmonkey.transfer.reader import Block, Reader
+from pgmonkey.transfer.reader import Reader
 from pgmonkey.transfer.rejects import RejectsFile
 from pgmonkey.transfer.source import Source
 from pgmonkey.transfer.stream import Feed, copy_blocks, portions

@@ -24,11 +24,12 @@ from psycopg import errors
 from psycopg.rows import tuple_row
 
 from pgmonkey.errors import LostError, RowError, TransferError
+from pgmonkey.transfer.block import Block
 from pgmonkey.transfer.commit import PATIENCE, Connect, cut, deferred
 from pgmonkey.transfer.complaint import explained
 from pgmonkey.transfer.copying import copy_statement
 from pgmonkey.transfer.plan import Plan, Table
-from pgmonkey.transfer.reader import Block, Reader
+from pgmonkey.transfer.reader import Reader
 from pgmonkey.transfer.stream import Feed, copy_blocks
 from pgmonkey.transfer.trail import Trail
 from pgmonkey.transfer.twophase import Pact

@@ -15,9 +15,9 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import accumulate
 
+from pgmonkey.transfer.block import Block, quoting
 from pgmonkey.transfer.dialect import Dialect
 from pgmonkey.transfer.encodings import server_encoding
-from pgmonkey.transfer.reader import Block, quoting
 from pgmonkey.transfer.records import Quoting
 from pgmonkey.transfer.screen import BAD_FORMAT, Parted
 

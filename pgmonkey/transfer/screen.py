@@ -13,10 +13,10 @@ import re
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
+from pgmonkey.transfer.block import Block, quoting
 from pgmonkey.transfer.cutter import run
 from pgmonkey.transfer.dialect import Dialect
 from pgmonkey.transfer.plan import Field, Plan
-from pgmonkey.transfer.reader import Block, quoting
 from pgmonkey.transfer.shape import DATE, PATTERNS, TIME, ZONE
 
 # SQLSTATE of a row with too few or too many fields.

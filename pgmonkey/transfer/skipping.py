@@ -22,9 +22,9 @@ from pgmonkey.errors import RejectLimitError
 from pgmonkey.transfer import staging, verdict
 from pgmonkey.transfer.ahead import Ahead
 from pgmonkey.transfer.attempts import Attempts, RowError
+from pgmonkey.transfer.block import Block
 from pgmonkey.transfer.encodings import server_encoding
 from pgmonkey.transfer.plan import Plan
-from pgmonkey.transfer.reader import Block
 from pgmonkey.transfer.rejects import Reject
 from pgmonkey.transfer.rows import Rows, assembled, decodes, pieces
 from pgmonkey.transfer.screen import Parted, Suspicion

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pgmonkey.errors import CsvError, TransferError
+from pgmonkey.transfer.block import Block
 from pgmonkey.transfer.copying import Sender, preamble
 from pgmonkey.transfer.plan import Plan, Progress
-from pgmonkey.transfer.reader import Block, Reader
+from pgmonkey.transfer.reader import Reader
 from pgmonkey.transfer.source import STDIN, Source, open_source
 from pgmonkey.transfer.trail import Trail
 

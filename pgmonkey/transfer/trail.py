@@ -16,7 +16,8 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from pgmonkey.errors import TransferError
-from pgmonkey.transfer.reader import Block, Reader
+from pgmonkey.transfer.block import Block
+from pgmonkey.transfer.reader import Reader
 from pgmonkey.transfer.source import Source, open_source
 
 # The server is behind by what the network holds: a few megabytes at most.

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pgmonkey.errors import CsvError
+from pgmonkey.transfer.block import Block
 from pgmonkey.transfer.dialect import Dialect
-from pgmonkey.transfer.reader import LONGEST, Block, Reader, blocks, open_source
+from pgmonkey.transfer.reader import LONGEST, Reader, blocks, open_source
 from pgmonkey.transfer.records import Quoting
 from pgmonkey.transfer.source import Source
 

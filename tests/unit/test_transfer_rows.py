@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pgmonkey.transfer.block import Block
 from pgmonkey.transfer.dialect import Dialect
-from pgmonkey.transfer.reader import Block
 from pgmonkey.transfer.rejects import Reject
 from pgmonkey.transfer.rows import FieldCounter, Rows, assembled, pieces, sort
 

@@ -6,9 +6,9 @@ import random
 
 import pytest
 
+from pgmonkey.transfer.block import Block
 from pgmonkey.transfer.dialect import Dialect
 from pgmonkey.transfer.plan import Field, Plan, Table
-from pgmonkey.transfer.reader import Block
 from pgmonkey.transfer.screen import Screen, Suspicion
 
 TYPES = ["integer", "text", "numeric(6,2)", "date", "character varying(3)", "text"]

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from pgmonkey.transfer.block import Block
 from pgmonkey.transfer.dialect import Dialect
-from pgmonkey.transfer.reader import Block, Reader
+from pgmonkey.transfer.reader import Reader
 from pgmonkey.transfer.source import Source, open_source
 from pgmonkey.transfer.trail import RECENT, Trail
 
