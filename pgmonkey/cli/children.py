@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import signal
 import subprocess
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
+
+from pgmonkey.signals import deferred
 
 
 def run(command: Sequence[Any], **options: Any) -> subprocess.CompletedProcess[Any]:
@@ -19,7 +18,7 @@ def run(command: Sequence[Any], **options: Any) -> subprocess.CompletedProcess[A
     """
     process = None
     try:
-        with _signals_kept():
+        with deferred():
             process = subprocess.Popen(command, **options)
         output, _ = process.communicate()
     except BaseException:  # interrupts, above all
@@ -28,24 +27,3 @@ def run(command: Sequence[Any], **options: Any) -> subprocess.CompletedProcess[A
             process.communicate()
         raise
     return subprocess.CompletedProcess(command, process.returncode, output)
-
-
-@contextmanager
-def _signals_kept() -> Iterator[None]:
-    """Have SIGINT and SIGTERM wait for the end; they are the main thread's alone.
-
-    They are noted and not blocked, since a process that is begun here would inherit that.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    came: list[int] = []
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.signal(number, lambda no, _: came.append(no)) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        if came:
-            signal.raise_signal(came[0])

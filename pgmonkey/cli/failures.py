@@ -20,6 +20,7 @@ from pgmonkey.cli.exits import (
     TERMINATED,
     USAGE,
 )
+from pgmonkey.cli.interrupts import Terminated
 from pgmonkey.errors import ConfigError, PGMonkeyError, RejectLimitError, RequestError
 
 REPORT_TO = "report it with the output of the same command and -vv"
@@ -51,10 +52,6 @@ class CommandError(Exception):
         self.failure = failure
 
 
-class Terminated(KeyboardInterrupt):
-    """SIGTERM arrived. To everybody else it is Ctrl-C, for which psycopg cancels its query."""
-
-
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return ``; did you mean 'x'?`` for the known name closest to *name*, or nothing."""
     from difflib import get_close_matches  # 10 ms, for this path only
@@ -67,10 +64,12 @@ def explain(error: BaseException) -> Failure:
     """Return what the user is told about *error*. The text may still contain secrets."""
     if isinstance(error, CommandError):
         return error.failure
-    if isinstance(error, Terminated):
-        return Failure("PGM902", "terminated", exit_code=TERMINATED)
     if isinstance(error, KeyboardInterrupt):
-        return Failure("PGM902", "interrupted", exit_code=INTERRUPTED)
+        terminated = isinstance(error, Terminated)
+        text = "terminated" if terminated else "interrupted"
+        code = TERMINATED if terminated else INTERRUPTED
+        # Who was interrupted may have a word about what is done.
+        return Failure("PGM902", "; ".join((text, *map(str, error.args))), exit_code=code)
     if isinstance(error, ConfigError):
         return Failure(error.code, str(error))
     if isinstance(error, RequestError):

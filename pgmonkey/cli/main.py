@@ -11,14 +11,12 @@ import atexit
 import gc
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from types import FrameType
 from typing import Any
 
 from pgmonkey.cli.commands import COMMANDS, GROUPS, Command, Group, find, members
 from pgmonkey.cli.exits import BUG, OK, USAGE
-from pgmonkey.cli.failures import CommandError, Terminated, explain, nearest
+from pgmonkey.cli.failures import CommandError, explain, nearest
+from pgmonkey.cli.interrupts import sigterm_raises
 from pgmonkey.cli.options import LOADING
 from pgmonkey.cli.output import Output, write
 
@@ -40,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     run = _Run(words)
     try:
-        with _sigterm_raises():
+        with sigterm_raises(last=argv is None):
             return run.dispatch()
     except BaseException as error:  # the one place where failures become exit codes
         return run.failed(error)
@@ -188,22 +186,3 @@ def _fill_closed_streams() -> None:
             os.fstat(number)
         except OSError:
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
-
-
-@contextmanager
-def _sigterm_raises() -> Iterator[None]:
-    """Make SIGTERM end the command like Ctrl-C does: through every ``finally``."""
-    import signal
-
-    def raise_terminated(signum: int, frame: FrameType | None) -> None:
-        raise Terminated
-
-    try:
-        before = signal.signal(signal.SIGTERM, raise_terminated)
-    except ValueError:  # not the main thread, which is the only one that gets signals
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

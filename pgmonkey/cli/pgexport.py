@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pgmonkey.cli.common import STDIN, Source, load, standard_input
 from pgmonkey.cli.exits import OK, REFUSED
 from pgmonkey.cli.failures import CommandError, Failure
+from pgmonkey.cli.interrupts import too_late
 from pgmonkey.cli.output import Output
 from pgmonkey.cli.render import Report, render
 
@@ -90,6 +91,7 @@ def export(
                 manifest=manifest,
                 overwrite=overwrite,
                 on_progress=functools.partial(show_progress, out),
+                on_done=too_late,
             )
     except BrokenPipeError:
         return OK  # whoever read has read enough

@@ -19,6 +19,7 @@ from pgmonkey.cli.asked import files, request_of
 from pgmonkey.cli.common import STDIN, Source, load
 from pgmonkey.cli.exits import OK, REFUSED
 from pgmonkey.cli.failures import CommandError, Failure
+from pgmonkey.cli.interrupts import too_late
 from pgmonkey.cli.meter import Meter
 from pgmonkey.cli.output import Output, write
 from pgmonkey.cli.render import Report, render
@@ -103,6 +104,7 @@ def import_files(
             # Nobody else has the rows counted.
             on_progress=Meter(out).show if out.live else None,
             on_note=out.note,
+            on_done=too_late,
         )
         if plan.create != shown:
             out.note(f"{plan.create};")

@@ -2,26 +2,26 @@
 
 A commit may arrive and its answer be lost with the connection, so the server is asked
 afterwards, by the transaction's number. An interrupt during the commit would leave nobody
-knowing either: it waits the milliseconds that this takes, and comes too late to undo.
+knowing either: it waits the milliseconds that this takes, until all that belongs to the load
+is in its place, and comes too late to undo.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg.rows import tuple_row
 
 from pgmonkey.errors import CommitUnknownError, LostError
+from pgmonkey.signals import deferred
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -44,10 +44,11 @@ class Deadline:
         self._conn = conn
         self._seconds = seconds
         self._timer: threading.Timer | None = None
+        self._over = False
 
     def set(self) -> None:
-        """Begin to count the seconds, once."""
-        if self._timer is None:
+        """Begin to count the seconds, once, and not after the end."""
+        if self._timer is None and not self._over:
             self._timer = threading.Timer(self._seconds, cut, [self._conn])
             self._timer.daemon = True
             self._timer.start()
@@ -56,6 +57,7 @@ class Deadline:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self._over = True
         if self._timer is not None:
             self._timer.cancel()
 
@@ -70,37 +72,16 @@ def cut(conn: psycopg.Connection[Any]) -> None:
 
 
 @contextmanager
-def deferred(on_signal: Callable[[], None]) -> Iterator[None]:
-    """Have SIGINT and SIGTERM call *on_signal* and do nothing else, until the end.
+def transaction(conn: psycopg.Connection[Any], ending: contextlib.ExitStack) -> Iterator[None]:
+    """Be one transaction, or a savepoint within the caller's; rolled back in bounded time.
 
-    Signals are the main thread's; in another one there is nothing to defer.
+    Args:
+        ending: From the commit to its end, interrupts wait.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before: dict[signal.Signals, Any] = {}
-
-    def note(number: int, frame: FrameType | None) -> None:
-        on_signal()
-
-    try:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            if (handler := signal.getsignal(number)) is not None:  # None: not Python's own
-                before[number] = handler
-                signal.signal(number, note)
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
-def transaction(conn: psycopg.Connection[Any]) -> Iterator[None]:
-    """Be one transaction, or a savepoint within the caller's; rolled back in bounded time."""
-    with Deadline(conn) as deadline, contextlib.ExitStack() as stack, conn.transaction():
+    with Deadline(conn) as deadline, conn.transaction():
         try:
             yield
-            stack.enter_context(deferred(deadline.set))
+            ending.enter_context(deferred(deadline.set))
         except BaseException:  # interrupts too: they must not wait for a silent network
             deadline.set()
             raise

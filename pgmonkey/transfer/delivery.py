@@ -11,13 +11,14 @@ import contextlib
 import errno
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import psycopg
 from psycopg.rows import tuple_row
 
+from pgmonkey.signals import deferred
 from pgmonkey.transfer import manifest as manifests
 from pgmonkey.transfer.copyout import copy_out
 from pgmonkey.transfer.outfile import STDOUT, NewFile, Target, append, open_target
@@ -71,6 +72,7 @@ class Delivery:
         manifest: bool,
         overwrite: bool,
         on_progress: Callable[[ExportProgress], None] | None,
+        on_done: Callable[[], None] | None,
     ) -> None:
         self._conn = conn
         self._selection = selection
@@ -80,6 +82,7 @@ class Delivery:
         self._manifest = manifest
         self._overwrite = overwrite
         self._on_progress = on_progress
+        self._on_done = on_done
         self._told = time.monotonic()
         whole = selection.relation if not selection.where and selection.limit is None else None
         self._total = whole.rows if whole else None
@@ -120,14 +123,12 @@ class Delivery:
                 [
                     (target, name, rows, size)
                     for target, (name, rows, size) in zip(opened, sink.parts, strict=True)
-                ]
+                ],
+                stale=_parts(path)[len(opened) :],
             )
         finally:
             for target in opened:
                 target.close()
-        for stale in _parts(path)[len(files) :]:
-            stale.unlink()  # of a longer export that this one replaces
-            self.removed += (str(stale),)
         return files
 
     def parallel(
@@ -244,8 +245,16 @@ class Delivery:
 
         return take
 
-    def _publish(self, written: list[tuple[Target, str, int, int]]) -> tuple[ExportedFile, ...]:
-        """Give every file its name, and write or remove the manifest that belongs to them."""
+    def _publish(
+        self, written: list[tuple[Target, str, int, int]], stale: Sequence[Path] = ()
+    ) -> tuple[ExportedFile, ...]:
+        """Give every file its name, and write or remove the manifest that belongs to them.
+
+        Interrupts wait from the first name to the last.
+
+        Args:
+            stale: Parts of a longer export that this one replaces.
+        """
         beside = manifests.path_of(Path(self._file))
         digests: list[str | None] = [None] * len(written)
         with contextlib.ExitStack() as stack:
@@ -261,11 +270,19 @@ class Delivery:
                 ]
                 os.write(listing.fd, manifests.text(entries))
             for target, *_ in written:
+                target.sync()  # takes its time, and may still be interrupted
+            stack.enter_context(deferred())
+            for target, *_ in written:
                 target.publish()
             if listing is not None:
                 listing.publish()
             elif self._overwrite and isinstance(written[0][0], NewFile):
                 beside.unlink(missing_ok=True)  # it was about the file just replaced
+            for path in stale:
+                path.unlink()
+                self.removed += (str(path),)
+            if self._on_done is not None:
+                self._on_done()
         return tuple(
             ExportedFile(name, rows, size, digest)
             for (_, name, rows, size), digest in zip(written, digests, strict=True)

@@ -83,6 +83,7 @@ def export_csv(
     manifest: bool = False,
     overwrite: bool = False,
     on_progress: Callable[[ExportProgress], None] | None = None,
+    on_done: Callable[[], None] | None = None,
 ) -> Exported:
     """Write a table or the result of a query to a CSV file, whole or not at all.
 
@@ -106,6 +107,7 @@ def export_csv(
         manifest: Whether to write ``<file>.manifest.json``, which an import verifies.
         overwrite: Whether to replace existing files.
         on_progress: Called in this thread a few times a second.
+        on_done: Called when every file has its name, while interrupts still wait.
 
     Raises:
         RequestError: The arguments contradict each other, or a column is unknown.
@@ -155,7 +157,15 @@ def export_csv(
                 why = _why_one(selection, conn, idle, connect, to_stdout, split_rows)
                 jobs = 1 if why else jobs
             delivery = Delivery(
-                conn, selection, form, os.fspath(file), packing, manifest, overwrite, on_progress
+                conn,
+                selection,
+                form,
+                os.fspath(file),
+                packing,
+                manifest,
+                overwrite,
+                on_progress,
+                on_done,
             )
             if split_rows:
                 files = delivery.split(split_rows, idle)

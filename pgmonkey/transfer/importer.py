@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -49,6 +50,7 @@ def load(
     connect: Connect | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     on_note: Callable[[str], None] | None = None,
+    on_done: Callable[[], None] | None = None,
 ) -> Summary:
     """Load *sources* as *plan* says.
 
@@ -60,8 +62,10 @@ def load(
             connection has to do.
         on_progress: Called after every block of about half a megabyte.
         on_note: Called with what the user should know, one sentence each.
+        on_done: Called when everything is in its place, while interrupts still wait.
 
     Raises:
+        KeyboardInterrupt: Loading in portions, its text says which rows are committed.
         TransferError: A row, a file or the table does not admit it, or the server is gone.
             Nothing was imported unless the text says what was.
         CommitUnknownError: The connection was lost during COMMIT, and the server could not
@@ -71,45 +75,48 @@ def load(
         OSError: A file cannot be read, or the rejects file not be written.
     """
     started = time.monotonic()
-    note = on_note or (lambda text: None)
     feed = Feed(plan, list(sources), on_progress)
     own = conn.info.transaction_status == TransactionStatus.IDLE
     jobs, how = 1, "one transaction" if own else "part of the transaction it was called in"
+    rejected, first = 0, []
     if own:
         for text in twophase.recover(conn):
-            note(text)
-    if plan.on_error == "skip":
-        with RejectsFile(plan, feed.sources) as file:
-            done = _at_once(feed, conn, connect, partial(_skipped, feed, conn, file))
+            if on_note is not None:
+                on_note(text)
+    with ExitStack() as ending:
+        if plan.on_error == "skip":
+            file = ending.enter_context(RejectsFile(plan, feed.sources))
+            done = _at_once(feed, conn, connect, ending, partial(_skipped, feed, conn, file))
             file.publish(f"{done.rows} rows are imported")
+            rows, rejected, first = done.rows, done.rejected, file.first
+        elif plan.jobs > 1 and connect is not None and own and not staging.wanted(plan):
+            jobs = plan.jobs
+            rows, how = parallel.load(feed, conn, connect, jobs, ending)
+        elif plan.commit_every is not None and own:
+            with Watch(connect) as watch:
+                rows, count = _in_portions(feed, conn, connect, watch, plan.commit_every)
+            how = f"{_many(count, 'transaction')} of {_many(plan.commit_every, 'row')}"
+        else:
+            with Watch(connect) as watch:
+                rows = _at_once(feed, conn, connect, ending, partial(_copied, feed, conn, watch))
         seconds = time.monotonic() - started
-        return Summary(
-            done.rows, feed.bytes_read, seconds, done.rejected, 1, how, tuple(file.first)
-        )
-    if plan.jobs > 1 and connect is not None and own and not staging.wanted(plan):
-        jobs = plan.jobs
-        rows, how = parallel.load(feed, conn, connect, jobs)
-    elif plan.commit_every is not None and own:
-        with Watch(connect) as watch:
-            rows, count = _in_portions(feed, conn, connect, watch, plan.commit_every)
-        how = f"{_many(count, 'transaction')} of {_many(plan.commit_every, 'row')}"
-    else:
-        with Watch(connect) as watch:
-            rows = _at_once(feed, conn, connect, partial(_copied, feed, conn, watch))
-    return Summary(rows, feed.bytes_read, time.monotonic() - started, 0, jobs, how)
+        if on_done is not None:
+            on_done()
+    return Summary(rows, feed.bytes_read, seconds, rejected, jobs, how, tuple(first))
 
 
 def _at_once(
     feed: Feed,
     conn: psycopg.Connection[Any],
     connect: Connect | None,
+    ending: ExitStack,
     work: Callable[[], _T],
     kept: str = NOTHING,
 ) -> _T:
     """Do *work*, all of the load or a portion of it, in one transaction."""
     ready, xid = False, None
     try:
-        with transaction(conn):
+        with transaction(conn, ending):
             result = work()
             xid, ready = number(conn), True
     except psycopg.OperationalError as error:
@@ -154,12 +161,18 @@ def _in_portions(
 ) -> tuple[int, int]:
     """Commit after every *every* rows; return the rows and the transactions."""
     rows = count = 0
-    for reader, blocks in feed.files():
-        for portion in portions(blocks, every):
-            kept = f"the first {rows} rows are committed" if rows else NOTHING
-            work = partial(_portion, feed, conn, watch, reader, portion, kept, first=count == 0)
-            rows += _at_once(feed, conn, connect, work, kept)
-            count += 1
+    kept = NOTHING
+    try:
+        for reader, blocks in feed.files():
+            for portion in portions(blocks, every):
+                work = partial(_portion, feed, conn, watch, reader, portion, kept, first=count == 0)
+                with ExitStack() as ending:
+                    rows += _at_once(feed, conn, connect, ending, work, kept)
+                    kept = f"the first {rows} rows are committed"
+                    count += 1
+    except KeyboardInterrupt as interrupt:
+        interrupt.args = (kept,)
+        raise
     return rows, count
 
 

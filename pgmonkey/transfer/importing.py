@@ -124,6 +124,7 @@ def execute(
     connect: Callable[[], Connection] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     on_note: Callable[[str], None] | None = None,
+    on_done: Callable[[], None] | None = None,
 ) -> tuple[Plan, Summary]:
     """Load *sources* as *plan* says; return the plan as it was in the end, and what it did.
 
@@ -134,6 +135,7 @@ def execute(
 
     Args:
         connect: Opens a further connection to the same database; None: there is only one.
+        on_done: As of ``load``.
 
     Raises:
         TransferError: And nothing was changed, unless the text says what was.
@@ -142,7 +144,14 @@ def execute(
     from pgmonkey.transfer.importer import load
 
     connect = opens_utf8(connect)
-    run = partial(load, conn=conn, connect=connect, on_progress=on_progress, on_note=on_note)
+    run = partial(
+        load,
+        conn=conn,
+        connect=connect,
+        on_progress=on_progress,
+        on_note=on_note,
+        on_done=on_done,
+    )
     try:
         return plan, run(plan, sources)
     except ShapeError as error:
@@ -209,6 +218,7 @@ def import_csv(
     connect: Callable[[], Connection] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     on_note: Callable[[str], None] | None = None,
+    on_done: Callable[[], None] | None = None,
 ) -> Summary:
     """Load CSV files into a table, all or nothing.
 
@@ -234,6 +244,8 @@ def import_csv(
         connect: Opens a further connection; without it, one connection does everything.
         on_progress: Is called now and then, maybe from another thread.
         on_note: Is called with what a user should know.
+        on_done: Is called when everything is in its place, while SIGINT and SIGTERM, which
+            wait from the commit on, still do.
 
     Raises:
         TransferError: And nothing was changed, unless the text says what was. Its
@@ -285,5 +297,6 @@ def import_csv(
             connect=connect,
             on_progress=on_progress,
             on_note=on_note,
+            on_done=on_done,
         )
     return summary

@@ -29,6 +29,7 @@ class Target(Protocol):
 
     @property
     def fd(self) -> int: ...
+    def sync(self) -> None: ...
     def publish(self) -> None: ...
     def close(self) -> None: ...
 
@@ -39,6 +40,9 @@ class Existing:
     def __init__(self, fd: int, *, ours: bool) -> None:
         self.fd = fd
         self._ours = ours
+
+    def sync(self) -> None:
+        """Do nothing."""
 
     def publish(self) -> None:
         """Do nothing."""
@@ -89,6 +93,17 @@ class NewFile:
         self._open = True
         if overwrite:
             self._take_permissions()
+
+    def sync(self) -> None:
+        """Have every byte on the disk.
+
+        Raises:
+            OSError: That failed.
+        """
+        try:
+            os.fsync(self.fd)
+        except OSError as error:
+            raise type(error)(error.errno, error.strerror, str(self._path)) from error
 
     def publish(self) -> None:
         """Give the file its name, once every byte of it is on the disk.

@@ -24,8 +24,9 @@ from psycopg import errors
 from psycopg.rows import tuple_row
 
 from pgmonkey.errors import LostError, RowError, TransferError
+from pgmonkey.signals import deferred
 from pgmonkey.transfer.block import Block
-from pgmonkey.transfer.commit import PATIENCE, Connect, cut, deferred
+from pgmonkey.transfer.commit import PATIENCE, Connect, Deadline, cut
 from pgmonkey.transfer.complaint import explained
 from pgmonkey.transfer.copying import copy_statement
 from pgmonkey.transfer.plan import Plan, Table
@@ -192,11 +193,13 @@ def load(
     conn: psycopg.Connection[Any],
     connect: Connect,
     jobs: int,
+    ending: contextlib.ExitStack,
 ) -> tuple[int, str]:
     """Load *feed* with *jobs* connections; return the rows and how they were committed.
 
     Args:
         conn: Idle; it watches the others and sends nothing.
+        ending: From the commit to its end, interrupts wait.
 
     Raises:
         TransferError, CommitUnknownError: As ``importer.load``.
@@ -219,7 +222,14 @@ def load(
                 _look(workers, watch)
         _look(workers, watch)
         connections = [worker.conn for worker in workers]
-        with deferred(lambda: None):
+        with contextlib.ExitStack() as stack:
+            deadlines = [stack.enter_context(Deadline(conn)) for conn in connections]
+
+            def limit() -> None:
+                for deadline in deadlines:
+                    deadline.set()
+
+            ending.enter_context(deferred(limit))
             pact.commit(connections, connect, lambda: [w.lines() for w in workers])
     except BaseException as error:  # interrupts too: threads and transactions end
         _stop(work, workers)

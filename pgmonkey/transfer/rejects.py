@@ -8,14 +8,13 @@ the load is committed, or never. Which rows these are is found in ``skipping``.
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from pgmonkey.errors import RequestError, TransferError
 from pgmonkey.transfer.encodings import server_encoding
-from pgmonkey.transfer.outfile import NewFile, Target, open_target, write_all
+from pgmonkey.transfer.outfile import Target, open_target, write_all
 from pgmonkey.transfer.plan import Plan
 from pgmonkey.transfer.source import Source
 
@@ -106,8 +105,8 @@ class RejectsFile:
             OSError: That failed.
         """
         self._flush()
-        if isinstance(self._file, NewFile):
-            os.fsync(self._file.fd)
+        if self._file:
+            self._file.sync()
 
     def publish(self, already: str) -> None:
         """Give the file its name; after the commit.

@@ -166,6 +166,16 @@ def test_signal_leaves_the_table_as_it_was_and_no_session(loading, which, code, 
     loading.assert_unchanged()
 
 
+def test_import_in_portions_says_what_is_in_when_it_is_interrupted(loading):
+    process = loading.start("--commit-every", "100")
+    until(lambda: loading.content()[0] >= 700)
+    process.send_signal(signal.SIGINT)
+    code, stderr = loading.end()
+    rows = loading.content()[0] - 500
+    assert (code, stderr) == (130, f"interrupted; the first {rows} rows are committed\n")
+    loading.assert_nothing_left()
+
+
 @pytest.mark.parametrize(
     ("mode", "which"),
     [("truncate", signal.SIGKILL), ("replace", signal.SIGTERM), ("upsert", signal.SIGINT)],

@@ -7,7 +7,8 @@ import pytest
 
 from pgmonkey.cli import exits
 from pgmonkey.cli.common import connection_failure
-from pgmonkey.cli.failures import CommandError, Failure, Terminated, explain
+from pgmonkey.cli.failures import CommandError, Failure, explain
+from pgmonkey.cli.interrupts import Terminated
 from pgmonkey.cli.pgconfig_test import connect_timeout, limit_said, not_filled, unmet, within
 from pgmonkey.cli.render import Server, TypeResult
 from pgmonkey.cli.trial import Outcome, PoolNotFilled

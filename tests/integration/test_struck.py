@@ -1,0 +1,184 @@
+"""A signal that comes at the very end: what is done is told as done, and all of it is there."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+import pgmonkey
+from pgmonkey.transfer import import_csv
+from support import struck
+from support.cli import LIMIT
+from support.proxy import TcpProxy
+from support.server import Database
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+# Of some thousand calls: the first ones, and then farther and farther apart.
+GROWTH = 1.7
+
+
+def strike(where: str, which: int, calls: int, *words: str | Path) -> tuple[int, str]:
+    """Run pgmonkey with *words*, struck; return its exit code and standard error."""
+    home = Path(pgmonkey.__file__).parent.parent
+    done = subprocess.run(
+        [sys.executable, struck.__file__, where, str(int(which)), str(calls), *words],
+        env={**os.environ, "PYTHONPATH": str(home)},
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+        check=False,
+    )
+    return done.returncode, done.stderr
+
+
+def at_any_call(
+    where: str, words: list[str | Path], clear: Callable[[], Any], found: Callable[[], Any]
+) -> None:
+    """Assert that the command, struck anywhere after *where*, has done all it was to, or nothing.
+
+    Args:
+        clear: Makes everything what it was before.
+        found: Returns what there is.
+    """
+    clear()
+    before = found()
+    code, said = strike(where, signal.SIGTERM, 0, *words)
+    assert code == 0, said
+    total, complete = int(said.split()[-1]), found()
+    assert total > 100
+    assert complete != before
+    after, turn = 1.0, 0
+    while after < total:
+        clear()
+        which = SIGNALS[turn % 2]
+        code, said = strike(where, which, int(after), *words)
+        assert "Traceback" not in said
+        allowed = [(0, complete), (128 + which, before)]
+        # Python gives a signal its own meaning back at its end.
+        allowed.append((-which, complete))
+        assert (code, found()) in allowed, (int(after), total, which, said)
+        after, turn = after * GROWTH + 1, turn + 1
+
+
+@pytest.mark.parametrize("way", ["one connection", "two connections", "rejects"])
+def test_import_that_is_struck_at_its_end_is_in_or_was_interrupted(
+    database: Database, config_file: Path, tmp_path: Path, way: str
+):
+    file, rejects = tmp_path / "data.csv", tmp_path / "rejects.csv"
+    with file.open("w") as rows:
+        rows.write("i,v\n")
+        rows.writelines(f"{i},{'x' * 2000}\n" for i in range(1000))
+        if way == "rejects":
+            rows.write("seven,\n")
+    with psycopg.connect(**database.dsn_args(), autocommit=True) as conn:
+        conn.execute("CREATE TABLE t (i int PRIMARY KEY, v text)")
+
+        def clear() -> None:
+            conn.execute("TRUNCATE t")
+            rejects.unlink(missing_ok=True)
+            file.with_suffix(".yaml").unlink(missing_ok=True)
+
+        def found() -> Any:
+            count = conn.execute("SELECT count(*) FROM t").fetchall()
+            kept = sorted(path.name for path in tmp_path.iterdir())
+            return count, kept, rejects.exists() and rejects.read_text()
+
+        words: list[str | Path] = ["pgimport", "--table", "t", "-c", config_file, "-q"]
+        words += ["--import_file", file, "--jobs", "2" if way == "two connections" else "1"]
+        if way == "rejects":
+            words += ["--on-error", "skip", "--rejects", rejects]
+        where = "twophase.py:commit" if way == "two connections" else "commit.py:number"
+        at_any_call(where, words, clear, found)
+
+
+def test_export_that_is_struck_at_its_end_has_all_its_files_or_none(
+    database: Database, config_file: Path, tmp_path: Path
+):
+    out = tmp_path / "out"
+    out.mkdir()
+    with psycopg.connect(**database.dsn_args(), autocommit=True) as conn:
+        conn.execute("CREATE TABLE t AS SELECT i FROM generate_series(1, 1000) AS i")
+
+    def clear() -> None:
+        for path in out.iterdir():
+            path.unlink()
+        for number in range(1, 6):
+            (out / f"t-000{number}.csv").write_text("of an earlier export\n")
+
+    def found() -> Any:
+        return {path.name: path.read_text() for path in out.iterdir() if path.suffix == ".csv"}, {
+            path.name for path in out.iterdir()
+        }
+
+    words: list[str | Path] = ["pgexport", "--table", "t", "-c", config_file, "-q", "--overwrite"]
+    words += ["-o", out / "t.csv", "--split-rows", "300", "--manifest"]
+    at_any_call("delivery.py:_publish", words, clear, found)
+
+
+@pytest.mark.parametrize("handler", ["raises", "notes"])
+def test_signal_during_the_commit_is_heard_afterwards(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, handler: str
+):
+    """A program's own Ctrl-C and SIGTERM are not lost, and neither are the rows."""
+    file = tmp_path / "data.csv"
+    file.write_text("i\n1\n")
+    heard: list[int] = []
+    done: list[str] = []
+
+    def hear(number: int, frame: Any) -> None:
+        heard.append(number)
+        if handler == "raises":
+            raise KeyboardInterrupt
+
+    def on_done() -> None:
+        signal.raise_signal(signal.SIGTERM)
+        assert heard == []
+        done.append("done")
+
+    before = signal.signal(signal.SIGTERM, hear)
+    try:
+        with psycopg.connect(**database.dsn_args(), autocommit=True) as conn:
+            conn.execute("CREATE TABLE t (i int)")
+            try:
+                summary = import_csv(conn, file, "t", on_done=on_done)
+                assert (handler, summary.rows) == ("notes", 1)
+            except KeyboardInterrupt:
+                assert handler == "raises"
+            assert (heard, done) == ([signal.SIGTERM], ["done"])
+            assert conn.execute("SELECT count(*) FROM t").fetchone() == (1,)
+            assert signal.getsignal(signal.SIGTERM) is hear
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_control_c_ends_a_commit_of_several_connections_where_the_network_is_silent(
+    database: Database, tmp_path: Path, proxy: TcpProxy, monkeypatch: pytest.MonkeyPatch
+):
+    file = tmp_path / "data.csv"
+    with file.open("w") as rows:
+        rows.writelines(f"{i}\n" for i in range(1000))
+    args = database.dsn_args(hostaddr="127.0.0.1", port=proxy.port)
+    prepared = psycopg.Connection.tpc_prepare
+
+    def silent(conn: psycopg.Connection[Any]) -> None:
+        proxy.freeze()
+        signal.raise_signal(signal.SIGINT)
+        prepared(conn)
+
+    monkeypatch.setattr(psycopg.Connection, "tpc_prepare", silent)
+    with psycopg.connect(**args, autocommit=True) as conn:
+        conn.execute("CREATE TABLE t (i int)")
+        with pytest.raises(psycopg.OperationalError):
+            import_csv(
+                conn, file, "t", header=False, jobs=2, connect=lambda: psycopg.connect(**args)
+            )
+        proxy.cut()
+        proxy.thaw()
