@@ -63,6 +63,22 @@ class Block:
         return self.lines if len(self.eol) == 1 else self.data.count(self.eol[:1])
 
     @property
+    def plain(self) -> bool:
+        """Whether COPY's text format reads it as the CSV format does, and that is sooner.
+
+        Records without a quote, a backslash and a carriage return are the same in both.
+        """
+        data = self.data
+        return (
+            self.starts
+            and not self.more
+            and self.eol == b"\n"
+            and b"\\" not in data
+            and self.dialect.quote.encode() not in data
+            and b"\r" not in data
+        )
+
+    @property
     def wire(self) -> bytes:
         r"""The bytes to send: ``data``, with quotes around a line that is ``\.`` alone.
 

@@ -12,7 +12,7 @@ import contextlib
 import select
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from psycopg import errors, sql
 from psycopg.copy import LibpqWriter
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 # What libpq is given at once: it copies this into a buffer of its own, which it keeps, and
 # moves what is left of it after every partial write.
 PIECE = 64 * 1024
+# What the text format does not take for a delimiter (ProcessCopyOptions in copy.c).
+NO_DELIMITER = "\\.abcdefghijklmnopqrstuvwxyz0123456789"
 
 
 def copy_statement(
@@ -37,6 +39,8 @@ def copy_statement(
     target: sql.Composable,
     columns: Iterable[tuple[Field, str]] | None = None,
     where: sql.Composable | None = None,
+    *,
+    text: bool = False,
 ) -> sql.Composed:
     """Return the COPY for the fields of *plan*; its data must begin with ``preamble``.
 
@@ -47,26 +51,58 @@ def copy_statement(
         columns: Which column of *target* each field of a record goes to; by default the
             plan's own, which then may not skip any field.
         where: What rows have to fulfil, the others being passed over; None for nothing.
+        text: Whether the data is read as COPY's text format, and has no preamble.
     """
     pairs = list(columns) if columns is not None else [(f, f.column or "") for f in plan.fields]
     dialect = plan.dialect
     options: list[sql.Composable] = [
-        sql.SQL("FORMAT csv, HEADER true"),
+        sql.SQL("FORMAT text" if text else "FORMAT csv, HEADER true"),
         sql.SQL("ENCODING {}").format(sql.Literal(server_encoding(dialect))),
         sql.SQL("DELIMITER {}").format(sql.Literal(dialect.delimiter)),
-        sql.SQL("QUOTE {}").format(sql.Literal(dialect.quote)),
-        sql.SQL("ESCAPE {}").format(sql.Literal(dialect.escape)),
         sql.SQL("NULL {}").format(sql.Literal(dialect.null or "")),
     ]
-    for option in ("FORCE_NULL", "FORCE_NOT_NULL"):
-        names = [name for field, name in pairs if field.empty == option]
-        if names:
-            options.append(sql.SQL(f"{option} ({{}})").format(identifiers(names)))
+    if not text:
+        options.append(sql.SQL("QUOTE {}").format(sql.Literal(dialect.quote)))
+        options.append(sql.SQL("ESCAPE {}").format(sql.Literal(dialect.escape)))
+        for option in ("FORCE_NULL", "FORCE_NOT_NULL"):
+            names = [name for field, name in pairs if field.empty == option]
+            if names:
+                options.append(sql.SQL(f"{option} ({{}})").format(identifiers(names)))
     return sql.SQL("COPY {} ({}) FROM STDIN WITH ({}){}").format(
         target,
         identifiers(name for _, name in pairs),
         sql.SQL(", ").join(options),
         sql.SQL(" WHERE {}").format(where) if where is not None else sql.SQL(""),
+    )
+
+
+class Copies(NamedTuple):
+    """The COPY for all blocks of a file, and one that reads plain blocks sooner.
+
+    Looking for quotes costs the server a tenth of a load of texts. Its text format needs
+    not, and reads records that have none the same.
+
+    Attributes:
+        csv: For every block.
+        text: For those that are ``plain``; None where it would not be the same.
+    """
+
+    csv: sql.Composed
+    text: sql.Composed | None
+
+
+def copies(
+    plan: Plan, target: sql.Composable, columns: Iterable[tuple[Field, str]] | None = None
+) -> Copies:
+    """Return the statements to load the fields of *plan*; see ``copy_statement``."""
+    pairs = list(columns) if columns is not None else None
+    # The text format has no FORCE_NOT_NULL; to FORCE_NULL plain records give no occasion.
+    same = plan.dialect.delimiter not in NO_DELIMITER and not any(
+        f.empty == "FORCE_NOT_NULL" for f in plan.fields
+    )
+    return Copies(
+        copy_statement(plan, target, pairs),
+        copy_statement(plan, target, pairs, text=True) if same else None,
     )
 
 

@@ -25,7 +25,7 @@ from pgmonkey.transfer import parallel, staging, twophase
 from pgmonkey.transfer.block import Block
 from pgmonkey.transfer.commit import Connect, number, settle, transaction
 from pgmonkey.transfer.complaint import explained
-from pgmonkey.transfer.copying import copy_statement
+from pgmonkey.transfer.copying import copies
 from pgmonkey.transfer.plan import Plan, Progress, Summary
 from pgmonkey.transfer.reader import Reader
 from pgmonkey.transfer.rejects import RejectsFile
@@ -220,11 +220,11 @@ class _Target:
         """Send the blocks of one file."""
         plan, stage, trail = self._plan, self._stage, Trail(source)
         if stage:
-            statement = copy_statement(plan, stage.target, stage.columns)
+            statements = copies(plan, stage.target, stage.columns)
         else:
-            statement = copy_statement(plan, plan.table.sql())
+            statements = copies(plan, plan.table.sql())
         try:
-            self._rows += copy_blocks(self._conn, statement, eol, blocks, trail, watch.refused)
+            self._rows += copy_blocks(self._conn, statements, eol, blocks, trail, watch.refused)
         except psycopg.Error as error:
             relation = stage.name if stage else plan.table.name
             raise explained(error, plan, trail, relation, kept) from error

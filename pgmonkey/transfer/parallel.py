@@ -28,7 +28,7 @@ from pgmonkey.signals import deferred
 from pgmonkey.transfer.block import Block
 from pgmonkey.transfer.commit import PATIENCE, Connect, Deadline, cut
 from pgmonkey.transfer.complaint import explained
-from pgmonkey.transfer.copying import copy_statement
+from pgmonkey.transfer.copying import Copies, copies
 from pgmonkey.transfer.plan import Plan, Table
 from pgmonkey.transfer.reader import Reader
 from pgmonkey.transfer.stream import Feed, copy_blocks
@@ -37,7 +37,7 @@ from pgmonkey.transfer.twophase import Pact
 from pgmonkey.transfer.watch import PAUSE, Watch
 
 if TYPE_CHECKING:
-    from psycopg import sql
+    pass
 
 NOTHING = "nothing was imported"
 # Blocks that wait for a connection, for each: the next one is read in a tenth of the time
@@ -134,7 +134,7 @@ class _Worker(threading.Thread):
         conn: psycopg.Connection[Any],
         work: _Work,
         plan: Plan,
-        statement: sql.Composed,
+        statements: Copies,
         refused: Callable[[int], bool | None],
     ) -> None:
         super().__init__(name="pgmonkey-load", daemon=True)
@@ -149,7 +149,7 @@ class _Worker(threading.Thread):
         self.waits = False  # for another connection of this load, with a key that both have
         self._work = work
         self._plan = plan
-        self._statement = statement
+        self._statements = statements
         self._refused = refused
         self._trail: Trail | None = None
 
@@ -160,7 +160,7 @@ class _Worker(threading.Thread):
                 self._trails.append(self._trail)
                 blocks = (block for _, block in group)
                 self.rows += copy_blocks(
-                    self.conn, self._statement, reader.eol, blocks, self._trail, self._refused
+                    self.conn, self._statements, reader.eol, blocks, self._trail, self._refused
                 )
             self._trail = None
             self.conn.execute("SET CONSTRAINTS ALL IMMEDIATE")
@@ -205,14 +205,14 @@ def load(
         TransferError, CommitUnknownError: As ``importer.load``.
     """
     plan = feed.plan
-    statement = copy_statement(plan, plan.table.sql())
+    statements = copies(plan, plan.table.sql())
     work = _Work(jobs)
     watch = Watch(conn=conn)
     pact = Pact(conn, jobs)
     workers: list[_Worker] = []
     try:
         for part in range(1, jobs + 1):
-            workers.append(_Worker(_opened(connect), work, plan, statement, watch.refused))
+            workers.append(_Worker(_opened(connect), work, plan, statements, watch.refused))
             pact.begin(workers[-1].conn, part)
         for worker in workers:
             worker.start()

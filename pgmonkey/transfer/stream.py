@@ -1,4 +1,4 @@
-"""The files of a load as blocks, and one COPY from its first block to its row count.
+"""The files of a load as blocks, and COPY from the first block to the row count.
 
 A COPY that fails early is known to have failed only if somebody asks (see ``watch``);
 otherwise the rest of the file is read and sent for nothing. Transactions are elsewhere.
@@ -9,13 +9,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import chain, groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pgmonkey.errors import CsvError, TransferError
 from pgmonkey.transfer.block import Block
-from pgmonkey.transfer.copying import Sender, preamble
+from pgmonkey.transfer.copying import Copies, Sender, preamble
 from pgmonkey.transfer.plan import Plan, Progress
 from pgmonkey.transfer.reader import Reader
 from pgmonkey.transfer.source import STDIN, Source, open_source
@@ -121,13 +121,15 @@ def _size(source: Source | Path) -> int | None:
 
 def copy_blocks(
     conn: psycopg.Connection[Any],
-    statement: sql.Composed,
+    statements: Copies,
     eol: bytes,
     blocks: Iterable[Block],
     trail: Trail,
     refused: Callable[[int], bool | None],
 ) -> int:
     """Send *blocks* with one COPY; return the rows that the server counted.
+
+    Blocks that are plain from the first one on have a COPY of their own, before the others.
 
     Args:
         refused: Tells whether the session of that process id has failed, None if it cannot
@@ -137,11 +139,40 @@ def copy_blocks(
     Raises:
         psycopg.Error: The server refused, or is gone.
     """
+    plain, rows = statements.text is not None, None
+
+    def as_before(block: Block) -> bool:
+        nonlocal plain
+        plain = plain and block.plain
+        return plain
+
+    for text, group in groupby(blocks, as_before):
+        trail.begin(0 if text else 1)
+        if text:
+            assert statements.text is not None
+            rows = _copy(conn, statements.text, b"", group, trail, refused)
+        else:
+            rows = (rows or 0) + _copy(conn, statements.csv, preamble(eol), group, trail, refused)
+    # A COPY of nothing, too, is one that the server may refuse.
+    return (
+        rows if rows is not None else _copy(conn, statements.csv, preamble(eol), (), trail, refused)
+    )
+
+
+def _copy(
+    conn: psycopg.Connection[Any],
+    statement: sql.Composed,
+    first: bytes,
+    blocks: Iterable[Block],
+    trail: Trail,
+    refused: Callable[[int], bool | None],
+) -> int:
     cursor = conn.cursor()
     sender = Sender(cursor)
     early: bool | None = False
     with cursor.copy(statement, writer=sender) as copy:
-        copy.write(preamble(eol))
+        if first:
+            copy.write(first)
         for block in blocks:
             trail.add(block)
             copy.write(block.wire)

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
+from itertools import islice
 from typing import NamedTuple
 
 from pgmonkey.errors import TransferError
@@ -46,7 +47,7 @@ class _Sent(NamedTuple):
 
 
 class Trail:
-    """What one COPY was given of one file, in order.
+    """What COPY was given of one file, in order; the last COPY is the one that may fail.
 
     Attributes:
         source: The file it is from.
@@ -58,8 +59,15 @@ class Trail:
         self._blocks: list[Block] = []  # without their data
         # Of a source that cannot be read twice:
         self._counted: list[_Sent] = []
-        self._lines = 1  # the preamble
         self._recent: deque[Block] = deque(maxlen=RECENT)
+        # Where the last COPY began: after how many blocks, and with which count of lines.
+        self._begun, self._first = 0, 1
+        self._lines = 1
+
+    def begin(self, lines: int) -> None:
+        """Note that what is sent next is a COPY of its own, which has counted *lines*."""
+        self._begun = len(self._blocks) or len(self._counted)
+        self._first = self._lines = lines
 
     def add(self, block: Block) -> None:
         """Note that *block* is sent next."""
@@ -79,7 +87,7 @@ class Trail:
         """
         found = None
         with suppress(OSError, TransferError):
-            for sent in self._again():
+            for sent in islice(self._again(), self._begun, None):
                 if found and sent.before >= server_line:
                     break
                 found = sent
@@ -110,8 +118,9 @@ class Trail:
             assert self.source.path is not None
             with open_source(self.source.path) as source:
                 pieces = Reader(source, self._blocks[0].dialect).again(self._places)
-                before, record_line = 1, 0
-                for block, (line, data) in zip(self._blocks, pieces, strict=True):
+                before, record_line = 0, 0
+                for at, (block, (line, data)) in enumerate(zip(self._blocks, pieces, strict=True)):
+                    before = self._first if at == self._begun else before
                     record_line = line if block.starts else record_line
                     whole = replace(block, data=data, first_line=line, record_line=record_line)
                     yield _Sent(whole, before, whole.lines)

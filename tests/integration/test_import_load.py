@@ -11,9 +11,10 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from pgmonkey.errors import CsvError, LostError, RowError, TransferError
-from pgmonkey.transfer import parallel
+from pgmonkey.transfer import parallel, stream
 from pgmonkey.transfer.dialect import Dialect
 from pgmonkey.transfer.importer import load
 from pgmonkey.transfer.plan import Field, Plan, Progress, Summary, Table
@@ -121,9 +122,15 @@ def test_every_record_arrives_once_whatever_is_inside_its_quotes(desk: Desk, job
         ('400001,"a\n', "unterminated CSV quoted field"),
     ],
 )
-def test_error_names_the_line_that_sed_shows(desk: Desk, jobs: int, bad: str, words: str) -> None:
+@pytest.mark.parametrize("quoted", [MANY, 0, MANY // 2])
+def test_error_names_the_line_that_sed_shows(
+    desk: Desk, jobs: int, bad: str, words: str, quoted: int
+) -> None:
+    """Also where the first rows, or all of them, have no quotes and go as COPY's text format."""
     desk.create("id int PRIMARY KEY CHECK (id >= 0), v varchar(5) NOT NULL")
-    first = "comment\nid,v\n" + '0,"\n\n"\n' + "".join(f'{i},"\n{i % 9}"\n' for i in range(1, MANY))
+    rows = [f"{i},{i % 9}\n" for i in range(MANY - quoted)]
+    rows += [f'{i},"\n{i % 9}"\n' for i in range(MANY - quoted, MANY)]
+    first = "comment\nid,v\n" + "".join(rows)
     rest = "" if "unterm" in words else "".join(f"{i},a\n" for i in range(400_002, 400_100))
     with pytest.raises(TransferError) as refused:
         desk.load(plan("id", "v", jobs=jobs, dialect=Dialect(skip_lines=1)), first + bad + rest)
@@ -462,7 +469,8 @@ def test_table_that_one_connection_has_to_load_is_known(
     assert (why is None and found is None) or (why is not None and why in (found or ""))
 
 
-def test_standard_input_is_not_read_twice_to_find_a_line(desk: Desk) -> None:
+@pytest.mark.parametrize("plain", [0, MANY // 2, MANY])
+def test_standard_input_is_not_read_twice_to_find_a_line(desk: Desk, plain: int) -> None:
     """A pipe has no second time; the last blocks are kept, and the bad one is among them."""
     desk.create("id int, v text")
     import os
@@ -470,13 +478,95 @@ def test_standard_input_is_not_read_twice_to_find_a_line(desk: Desk) -> None:
 
     pipe = desk.path.with_name("pipe")
     os.mkfifo(pipe)
-    text = '"i\nd",v\n' + "".join(f'{i},"\n{i}"\n' for i in range(MANY)) + "oops,x\n"
+    rows = [f"{i},a row\n" for i in range(plain)] + [f'{i},"\n{i}"\n' for i in range(plain, MANY)]
+    text = '"i\nd",v\n' + "".join(rows) + "oops,x\n"
     writer = threading.Thread(target=pipe.write_text, args=[text])
     writer.start()
     with pytest.raises(RowError, match="integer") as refused:
         load(plan("id", "v"), [pipe], desk.conn, connect=desk.connect)
     writer.join()
     assert refused.value.line == text.count("\n")
+
+
+@pytest.mark.parametrize(
+    ("content", "dialect", "text"),
+    [
+        ("1,a\n2,\n,\xe9\n", BARE, True),
+        ("1;a,b\n2; c \n", BARE._replace(delimiter=";"), True),
+        ("1\ta\n2\t\n", BARE._replace(delimiter="\t"), True),
+        ("1xa\n2x\n", BARE._replace(delimiter="x"), False),
+        ("1,NA\n2,\nNA,N\n", BARE._replace(null="NA"), True),
+        ("1,\xe9\n2,\xfc", BARE._replace(encoding="latin-1"), True),
+        ("1,\\N\n2,a\\tb\n", BARE, False),
+        ("1,a\\.\n\\.,a\n".replace("\\.,", "2,"), BARE, False),
+        ("1,'a,b'\n2,\n", BARE._replace(quote="'", escape="'"), False),
+        ('1,"a"\n2,\n', BARE._replace(quote="'", escape="'"), True),
+        ("1,a\r\n2,\r\n", BARE, False),
+        ("1,a\n2,", BARE, True),
+        ("", BARE, None),
+    ],
+)
+@JOBS
+def test_rows_without_quotes_are_what_csv_makes_of_them(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, jobs: int, content: str, dialect: Dialect,
+    text: bool | None,
+) -> None:  # fmt: skip
+    """The server's text format reads them sooner; where it would read something else, CSV does."""
+    desk.create("id text, v text")
+    sent: list[bool] = []
+    copy = stream._copy
+
+    def noting(conn: Any, statement: sql.Composed, *rest: Any) -> int:
+        sent.append("FORMAT text" in statement.as_string(None))
+        return copy(conn, statement, *rest)
+
+    monkeypatch.setattr(stream, "_copy", noting)
+    desk.load(plan("id", "v", jobs=jobs, dialect=dialect), content.encode(dialect.encoding))
+    ours = desk.rows()
+    assert sent == ([] if jobs == 2 and not content else [bool(text)])
+    desk.conn.execute("TRUNCATE t")
+    options = (dialect.delimiter, dialect.quote, dialect.null or "", dialect.encoding)
+    as_csv = sql.SQL(
+        "COPY t FROM STDIN (FORMAT csv, DELIMITER {}, QUOTE {}, NULL {}, ENCODING {})"
+    ).format(*map(sql.Literal, options))
+    with desk.conn.cursor().copy(as_csv) as copying:
+        copying.write(content.encode(dialect.encoding))
+    assert ours == desk.rows()
+
+
+def test_quotes_after_rows_without_have_the_rest_read_as_csv(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.create("id int, v text")
+    sent: list[str] = []
+    copy = stream._copy
+
+    def noting(conn: Any, statement: sql.Composed, *rest: Any) -> int:
+        sent.append(statement.as_string(None))
+        return copy(conn, statement, *rest)
+
+    monkeypatch.setattr(stream, "_copy", noting)
+    rows = [f"{i},plain row\n" for i in range(MANY)]
+    rows[MANY // 2] = f'{MANY // 2},"one, quoted"\n'
+    assert desk.load(plan("id", "v"), "id,v\n" + "".join(rows)).rows == MANY
+    assert [("FORMAT text" in one, "FORMAT csv" in one) for one in sent] == [
+        (True, False),
+        (False, True),
+    ]
+    assert desk.rows("SELECT id FROM t WHERE v <> 'plain row'") == [(MANY // 2,)]
+    assert desk.rows("SELECT count(DISTINCT id) FROM t") == [(MANY,)]
+
+
+@pytest.mark.parametrize("empty", ["FORCE_NULL", "FORCE_NOT_NULL"])
+def test_what_empty_fields_are_does_not_depend_on_quotes_elsewhere(desk: Desk, empty: Any) -> None:
+    desk.create("id int, v text")
+    wanted = plan("id", "v")
+    wanted = wanted._replace(fields=(wanted.fields[0], wanted.fields[1]._replace(empty=empty)))
+    for content in ("id,v\n1,\n2,a\n", 'id,v\n1,\n2,"a"\n'):
+        desk.load(wanted, content)
+    assert desk.rows("SELECT DISTINCT v FROM t WHERE id = 1") == [
+        (None if empty == "FORCE_NULL" else "",)
+    ]
 
 
 def test_connection_that_is_lost_before_is_said_so(desk: Desk) -> None:
