@@ -13,6 +13,7 @@ import os
 import statistics
 import subprocess
 import sys
+from pathlib import Path
 
 LIMIT = 4.0
 NOTHING = ("-c", "pass")
@@ -40,7 +41,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=20, help="runs of each (%(default)s)")
     rounds = parser.parse_args().rounds
 
-    runs = {words: ("-m", "pgmonkey", *words) for words in COMMANDS}
+    # The command as it was installed, with its byte code, and not as this folder has it.
+    script = Path(sys.executable).with_name("pgmonkey")
+    if not script.exists():
+        raise SystemExit("install the checkout first: pip install .")
+    runs = {words: (str(script), *words) for words in COMMANDS}
     taken: dict[tuple[str, ...], list[float]] = {words: [] for words in ((), *runs)}
     for _ in range(rounds):
         taken[()].append(cpu_seconds(*NOTHING))

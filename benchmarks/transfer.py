@@ -237,7 +237,10 @@ class Bench:
             autocommit=True,
         )
         os.environ["PGPASSWORD"] = server.password
-        self.ours = [sys.executable, "-m", "pgmonkey"]
+        # The command as it was installed, with its byte code, and not as this folder has it.
+        self.ours = [str(Path(sys.executable).with_name("pgmonkey"))]
+        if not Path(self.ours[0]).exists():
+            sys.exit("install the checkout first: pip install '.[test,fast]'")
         for table in options.tables:
             columns = NARROW if table == "narrow" else ", ".join(f"c{i} text" for i in range(40))
             for name in (table, f"{table}_in"):
@@ -261,11 +264,13 @@ class Bench:
         return max(1000, int(ROWS[table] * self.options.size))
 
     def psql(self, command: str, tls: bool) -> list[str]:
-        args = self.server.dsn_args()
-        if not tls:
-            args |= {"sslmode": "disable"}
-        words = " ".join(f"{key}='{value}'" for key, value in args.items() if key != "password")
+        words = self.conninfo(tls)
         return [self.psql_path, "-X", "-q", "-v", "ON_ERROR_STOP=1", words, "-c", command]
+
+    def conninfo(self, tls: bool) -> str:
+        """Return how a peer connects; its password is in the environment."""
+        args = self.server.dsn_args() | ({} if tls else {"sslmode": "disable"})
+        return " ".join(f"{key}={value}" for key, value in args.items() if key != "password")
 
     def pgmonkey(self, *words: str | Path, tls: bool) -> list[str]:
         config = self.folder / f"config-{tls}.yaml"
@@ -311,7 +316,7 @@ class Bench:
                 self.by_server(f"COPY {table} TO '{server_file}' (FORMAT csv, HEADER true)"),
             ),
         ]
-        if (duck := self.duckdb_export(table)) is not None:
+        if (duck := self.duckdb_export(table, tls)) is not None:
             racers.append(Contestant("duckdb", duck))
         race(racers, self.options.rounds)
         report(f"Export, {self.described(table, tls)}", racers)
@@ -337,14 +342,13 @@ class Bench:
         how = "with isal" if find_spec("isal") else "with zlib"
         report(f"Export to gzip {how}, {self.described(table, tls)}", racers)
 
-    def duckdb_export(self, table: str) -> list[str] | None:
+    def duckdb_export(self, table: str, tls: bool) -> list[str] | None:
         """Return duckdb's command for the same work, None where it cannot be run."""
         if find_spec("duckdb") is None:
             return None
         if find_spec("duckdb_extensions") is not None:  # where its own INSTALL reaches nothing
             import_module("duckdb_extensions").import_extension("postgres_scanner")
-        args = self.server.dsn_args(sslmode="disable", sslrootcert=None)
-        words = " ".join(f"{key}={value}" for key, value in args.items() if key != "password")
+        words = self.conninfo(tls)
         program = (
             "import duckdb; d = duckdb.connect(); d.execute('INSTALL postgres; LOAD postgres');"
             f"d.execute(\"ATTACH '{words}' AS pg (TYPE postgres)\");"
@@ -407,7 +411,7 @@ class Bench:
                 same,
             ),
         ]
-        if (duck := self.duckdb_import(table)) is not None:
+        if (duck := self.duckdb_import(table, tls)) is not None:
             racers.append(Contestant("duckdb", duck, empty, same))
         race(racers, self.options.rounds)
         report(f"Import, {self.described(table, tls)}", racers)
@@ -517,12 +521,11 @@ class Bench:
         headers = ("", *(f"{megabytes} MB of CSV" for megabytes in sizes), "target", "met")
         print(tabulate(lines, headers=headers, tablefmt="github"), flush=True)
 
-    def duckdb_import(self, table: str) -> list[str] | None:
+    def duckdb_import(self, table: str, tls: bool) -> list[str] | None:
         """Return duckdb's command for the same work, None where it cannot be run."""
-        if self.duckdb_export(table) is None:
+        if self.duckdb_export(table, tls) is None:
             return None
-        args = self.server.dsn_args(sslmode="disable", sslrootcert=None)
-        words = " ".join(f"{key}={value}" for key, value in args.items() if key != "password")
+        words = self.conninfo(tls)
         program = (
             "import duckdb; d = duckdb.connect(); d.execute('LOAD postgres');"
             f"d.execute(\"ATTACH '{words}' AS pg (TYPE postgres)\");"
