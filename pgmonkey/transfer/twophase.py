@@ -56,7 +56,10 @@ class Pact:
     def begin(self, conn: psycopg.Connection[Any], part: int) -> None:
         """Begin the transaction of a connection; parts count from 1."""
         if self.two_phase:
-            conn.tpc_begin(f"pgmonkey:{self._key}:{part}/{self._parts}")
+            conn.tpc_begin(self._gid(part))
+
+    def _gid(self, part: int) -> str:
+        return f"pgmonkey:{self._key}:{part}/{self._parts}"
 
     def roll_back(self, conns: Iterable[psycopg.Connection[Any]]) -> None:
         """Undo every part, the first one last; a connection that is lost undoes itself."""
@@ -91,10 +94,19 @@ class Pact:
             self._commit_in_turn(conns, connect, lines)
 
     def _commit_prepared(self, conns: Sequence[psycopg.Connection[Any]], connect: Connect) -> None:
-        for conn in conns:
-            conn.tpc_prepare()
         for part, conn in enumerate(conns, 1):
-            gid = f"pgmonkey:{self._key}:{part}/{self._parts}"
+            try:
+                conn.tpc_prepare()
+            except psycopg.OperationalError as error:
+                if not conn.closed:
+                    raise
+                # It may have arrived; the other parts are undone by whoever is told.
+                ask(connect, partial(_undone, gid=self._gid(part)))
+                raise LostError(
+                    "the connection was lost before the commit; nothing was imported"
+                ) from error
+        for part, conn in enumerate(conns, 1):
+            gid = self._gid(part)
             try:
                 conn.tpc_commit()
             except psycopg.Error as error:
@@ -102,8 +114,7 @@ class Pact:
                 if ask(connect, partial(_finished, gid=gid)):
                     continue
                 by_hand = "; ".join(
-                    f"COMMIT PREPARED 'pgmonkey:{self._key}:{n}/{self._parts}'"
-                    for n in range(part, self._parts + 1)
+                    f"COMMIT PREPARED '{self._gid(n)}'" for n in range(part, self._parts + 1)
                 )
                 raise CommitUnknownError(
                     "the connection was lost during the commit, and the server does not answer;"
@@ -191,6 +202,15 @@ def _finished(conn: psycopg.Connection[Any], gid: str) -> bool:
     """Commit the prepared part if it is still there; where it is not, it was committed."""
     try:
         conn.tpc_commit(gid)
+    except errors.UndefinedObject:
+        conn.rollback()
+    return True
+
+
+def _undone(conn: psycopg.Connection[Any], gid: str) -> bool:
+    """Roll back the prepared part if it is there."""
+    try:
+        conn.tpc_rollback(gid)
     except errors.UndefinedObject:
         conn.rollback()
     return True

@@ -14,6 +14,7 @@ import psycopg
 import pytest
 
 import pgmonkey
+from pgmonkey.errors import LostError
 from pgmonkey.transfer import import_csv
 from support import struck
 from support.cli import LIMIT
@@ -176,9 +177,40 @@ def test_control_c_ends_a_commit_of_several_connections_where_the_network_is_sil
     monkeypatch.setattr(psycopg.Connection, "tpc_prepare", silent)
     with psycopg.connect(**args, autocommit=True) as conn:
         conn.execute("CREATE TABLE t (i int)")
-        with pytest.raises(psycopg.OperationalError):
+        with pytest.raises(LostError, match="nothing was imported"):
             import_csv(
                 conn, file, "t", header=False, jobs=2, connect=lambda: psycopg.connect(**args)
             )
         proxy.cut()
         proxy.thaw()
+
+
+@pytest.mark.parametrize("part", [1, 2])
+def test_part_whose_prepare_gets_no_answer_is_undone(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: int
+):
+    """It may be prepared, and would hold its locks until somebody ends it."""
+    file = tmp_path / "data.csv"
+    with file.open("w") as rows:
+        rows.writelines(f"{i}\n" for i in range(1000))
+    args = database.dsn_args()
+    prepared = psycopg.Connection.tpc_prepare
+    parts: list[psycopg.Connection[Any]] = []
+
+    def unanswered(conn: psycopg.Connection[Any]) -> None:
+        prepared(conn)
+        parts.append(conn)
+        if len(parts) == part:
+            conn.close()
+            raise psycopg.OperationalError("the network went away")
+
+    monkeypatch.setattr(psycopg.Connection, "tpc_prepare", unanswered)
+    with psycopg.connect(**args, autocommit=True) as conn:
+        conn.execute("CREATE TABLE t (i int)")
+        with pytest.raises(LostError, match="nothing was imported"):
+            import_csv(
+                conn, file, "t", header=False, jobs=2, connect=lambda: psycopg.connect(**args)
+            )
+        assert len(parts) == part
+        assert conn.execute("SELECT gid FROM pg_prepared_xacts").fetchall() == []
+        assert conn.execute("SELECT count(*) FROM t").fetchone() == (0,)
