@@ -82,6 +82,8 @@ def make_plan(
     shape = None
     if target is None:
         types, inferred = column_types(names, found, request, chosen, head)
+        if head.first is None and request.infer and "text" in types:
+            notes.append("no row shows what the new table's columns hold; they are text (--types)")
         fields = tuple(
             Field(i, name, column, kind, text=_text(kind))
             for i, (name, column, kind) in enumerate(zip(names, found, types, strict=True))

@@ -160,6 +160,18 @@ def test_file_that_is_broken_is_named_with_its_line_and_leaves_nothing(
     assert conn.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
 
 
+@pytest.mark.parametrize(
+    ("said", "noted"),
+    [("infer", True), ("text", False), ({"a": "int", "b": "date"}, False)],
+)
+def test_header_alone_makes_columns_of_text_and_says_so(conn, tmp_path, said, noted):
+    (tmp_path / "f.csv").write_text("a,b\n")
+    notes: list[str] = []
+    import_csv(conn, tmp_path / "f.csv", "t", types=said, on_note=notes.append)
+    assert any("no row shows" in note for note in notes) is noted
+    assert list(types(conn, "t")) == ["a", "b"]
+
+
 def test_types_are_inferred_and_every_value_stays_what_it_was(conn, tmp_path):
     (tmp_path / "f.csv").write_text(
         "Id,Zip,Price,Born,Seen,At,Ok,Key,Note,Nothing\n"
