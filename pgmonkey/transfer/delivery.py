@@ -119,12 +119,13 @@ class Delivery:
                 with exact_text(self._conn):
                     copy_out(self._conn, self._statement(), self._counting(sink))
                 sink.end()
+            names = {name for name, _, _ in sink.parts}
             files = self._publish(
                 [
                     (target, name, rows, size)
                     for target, (name, rows, size) in zip(opened, sink.parts, strict=True)
                 ],
-                stale=_parts(path)[len(opened) :],
+                stale=[part for part in _parts(path) if str(part) not in names],
             )
         finally:
             for target in opened:
@@ -148,7 +149,8 @@ class Delivery:
                 import tempfile
 
                 beside = Path(stack.enter_context(tempfile.TemporaryDirectory()), "part")
-            stack.enter_context(conn.transaction())
+            reading = stack.enter_context(contextlib.ExitStack())
+            reading.enter_context(conn.transaction())
             # As pg_dump: first the lock, then the snapshot, or a TRUNCATE between the two
             # would leave an empty table to read.
             conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
@@ -178,6 +180,7 @@ class Delivery:
                 rows = copy_out(conn, self._statement(first), counting, crew.others)
             sink.end()
             rows += crew.wait()
+            reading.close()  # before any file has its name, like all that may fail
             size = sink.bytes
             for part in parts:
                 append(target.fd, part.fd, self._file)

@@ -62,7 +62,7 @@ class Pact:
         return f"pgmonkey:{self._key}:{part}/{self._parts}"
 
     def roll_back(self, conns: Iterable[psycopg.Connection[Any]]) -> None:
-        """Undo every part, the first one last; a connection that is lost undoes itself."""
+        """Undo every part, the first one last. What was not prepared ends with its connection."""
         for conn in reversed(list(conns)):
             if not conn.closed:
                 with Deadline(conn) as deadline:
@@ -94,17 +94,15 @@ class Pact:
             self._commit_in_turn(conns, connect, lines)
 
     def _commit_prepared(self, conns: Sequence[psycopg.Connection[Any]], connect: Connect) -> None:
+        pids = [conn.info.backend_pid for conn in conns]
         for part, conn in enumerate(conns, 1):
             try:
                 conn.tpc_prepare()
             except psycopg.OperationalError as error:
                 if not conn.closed:
                     raise
-                # It may have arrived; the other parts are undone by whoever is told.
-                ask(connect, partial(_undone, gid=self._gid(part)))
-                raise LostError(
-                    "the connection was lost before the commit; nothing was imported"
-                ) from error
+                lost = "the connection was lost before the commit; nothing was imported"
+                raise LostError(f"{lost}{self._undo(conns[:part], pids, connect)}") from error
         for part, conn in enumerate(conns, 1):
             gid = self._gid(part)
             try:
@@ -121,6 +119,29 @@ class Pact:
                     " the next pgmonkey pgimport into this database finishes or undoes it, or by"
                     f" hand: {by_hand}"
                 ) from error
+
+    def _undo(
+        self, conns: Sequence[psycopg.Connection[Any]], pids: Sequence[int], connect: Connect
+    ) -> str:
+        """Undo parts of which one was lost while it was prepared; return what is left to say.
+
+        The first part goes last, and stays where a later one could not be asked about:
+        ``recover`` then knows that all are to be undone.
+        """
+        for at in reversed(range(len(conns))):
+            conn, gid = conns[at], self._gid(at + 1)
+            self.roll_back([conn])
+            if conn.closed and not ask(connect, partial(_undone, gid=gid, pid=pids[at])):
+                for other in conns[:at]:
+                    other.close()
+                by_hand = "; ".join(
+                    f"ROLLBACK PREPARED '{self._gid(n + 1)}'" for n in range(at + 1)
+                )
+                return (
+                    "; the next pgmonkey pgimport into this database undoes what was prepared, or"
+                    f" by hand, as far as they are there: {by_hand}"
+                )
+        return ""
 
     def _commit_in_turn(
         self,
@@ -207,8 +228,14 @@ def _finished(conn: psycopg.Connection[Any], gid: str) -> bool:
     return True
 
 
-def _undone(conn: psycopg.Connection[Any], gid: str) -> bool:
-    """Roll back the prepared part if it is there."""
+def _undone(conn: psycopg.Connection[Any], gid: str, pid: int) -> bool | None:
+    """Roll back the part that session *pid* may have prepared; None: it may be doing so yet."""
+    ending = (
+        "SELECT count(pg_catalog.pg_terminate_backend(pid)) FROM pg_catalog.pg_stat_activity"
+        " WHERE pid = %s AND usename = CURRENT_USER AND datname = pg_catalog.current_database()"
+    )
+    if _value(conn, ending, pid):
+        return None
     try:
         conn.tpc_rollback(gid)
     except errors.UndefinedObject:
