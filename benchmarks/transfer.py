@@ -270,7 +270,7 @@ class Bench:
     def conninfo(self, tls: bool) -> str:
         """Return how a peer connects; its password is in the environment."""
         args = self.server.dsn_args() | ({} if tls else {"sslmode": "disable"})
-        return " ".join(f"{key}={value}" for key, value in args.items() if key != "password")
+        return psycopg.conninfo.make_conninfo(**(args | {"password": None}))
 
     def pgmonkey(self, *words: str | Path, tls: bool) -> list[str]:
         config = self.folder / f"config-{tls}.yaml"

@@ -101,6 +101,8 @@ class Target(NamedTuple):
             immediate, of plain columns. The primary key comes first.
         self_reference: Whether a foreign key of the table points at the table.
         statement_triggers: Whether an INSERT fires a trigger once for the statement.
+        triggers: Whether it fires any trigger of a user, of the table or of a partition.
+        temporary: Whether no other session sees it.
     """
 
     table: Table
@@ -109,6 +111,8 @@ class Target(NamedTuple):
     keys: tuple[tuple[str, ...], ...] = ()
     self_reference: bool = False
     statement_triggers: bool = False
+    triggers: bool = False
+    temporary: bool = False
 
     def column(self, name: str) -> Column | None:
         """Return the column that the catalog spells *name*."""
@@ -120,6 +124,10 @@ SELECT c.oid, n.nspname, c.relname, c.relkind::text, pg_catalog.row_security_act
   EXISTS (SELECT FROM pg_catalog.pg_constraint WHERE conrelid = c.oid AND confrelid = c.oid),
   EXISTS (SELECT FROM pg_catalog.pg_trigger WHERE tgrelid = c.oid AND NOT tgisinternal
     AND tgenabled <> 'D' AND tgtype & 1 = 0 AND tgtype & 4 > 0),
+  EXISTS (SELECT FROM pg_catalog.pg_trigger WHERE NOT tgisinternal AND tgenabled <> 'D'
+    AND tgtype & 4 > 0 AND tgrelid IN (
+      SELECT c.oid UNION SELECT relid FROM pg_catalog.pg_partition_tree(c.oid))),
+  c.relpersistence = 't',
   EXISTS (SELECT FROM pg_catalog.pg_trigger WHERE tgrelid = c.oid AND tgtype & 68 = 68)
 FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 WHERE c.oid = pg_catalog.to_regclass(%s)
@@ -212,11 +220,12 @@ def look_up(
         found = cursor.execute(_TABLE, [sql.Identifier(*parts).as_string(conn)]).fetchone()
         if found is None:
             return None
-        oid, in_schema, relname, kind, rls, self_reference, triggers, instead = found
+        oid, in_schema, relname, kind, rls, refers, each_statement, any_, temporary, instead = found
         refuse(kind, shown, rls=rls, instead_of=instead, role=conn.info.user)
         columns = tuple(map(_column, cursor.execute(_COLUMNS, {"oid": oid}).fetchall()))
         keys = tuple(tuple(row[0]) for row in cursor.execute(_KEYS, [oid]).fetchall() if row[0])
-    return Target(Table(in_schema, relname), kind, columns, keys, self_reference, triggers)
+    table = Table(in_schema, relname)
+    return Target(table, kind, columns, keys, refers, each_statement, any_, temporary)
 
 
 def refuse(kind: str, shown: str, *, rls: bool, instead_of: bool, role: str) -> None:

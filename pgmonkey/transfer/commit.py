@@ -2,8 +2,9 @@
 
 A commit may arrive and its answer be lost with the connection, so the server is asked
 afterwards, by the transaction's number. An interrupt during the commit would leave nobody
-knowing either: it waits the milliseconds that this takes, until all that belongs to the load
-is in its place, and comes too late to undo.
+knowing either: it waits the milliseconds that this takes (half a minute where the connection
+is lost just then), until all that belongs to the load is in its place, and comes too late to
+undo.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ def copy_statement(
     *,
     text: bool = False,
 ) -> sql.Composed:
-    """Return the COPY for the fields of *plan*; its data must begin with ``preamble``.
+    """Return the COPY for the fields of *plan*; CSV data must begin with ``preamble``.
 
     https://www.postgresql.org/docs/current/sql-copy.html
 
@@ -97,8 +97,10 @@ def copies(
     """Return the statements to load the fields of *plan*; see ``copy_statement``."""
     pairs = list(columns) if columns is not None else None
     # The text format has no FORCE_NOT_NULL; to FORCE_NULL plain records give no occasion.
-    same = plan.dialect.delimiter not in NO_DELIMITER and not any(
-        f.empty == "FORCE_NOT_NULL" for f in plan.fields
+    same = (
+        plan.divisible  # quotes further down need the other statement
+        and plan.dialect.delimiter not in NO_DELIMITER
+        and not any(f.empty == "FORCE_NOT_NULL" for f in plan.fields)
     )
     return Copies(
         copy_statement(plan, target, pairs),

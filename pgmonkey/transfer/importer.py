@@ -21,6 +21,7 @@ from psycopg import errors, sql
 from psycopg.pq import TransactionStatus
 
 from pgmonkey.errors import TargetError
+from pgmonkey.signals import deferred
 from pgmonkey.transfer import parallel, staging, twophase
 from pgmonkey.transfer.block import Block
 from pgmonkey.transfer.commit import Connect, number, settle, transaction
@@ -94,7 +95,7 @@ def load(
             rows, how = parallel.load(feed, conn, connect, jobs, ending)
         elif plan.commit_every is not None and own:
             with Watch(connect) as watch:
-                rows, count = _in_portions(feed, conn, connect, watch, plan.commit_every)
+                rows, count = _in_portions(feed, conn, connect, watch, ending, plan.commit_every)
             how = f"{_many(count, 'transaction')} of {_many(plan.commit_every, 'row')}"
         else:
             with Watch(connect) as watch:
@@ -157,6 +158,7 @@ def _in_portions(
     conn: psycopg.Connection[Any],
     connect: Connect | None,
     watch: Watch,
+    ending: ExitStack,
     every: int,
 ) -> tuple[int, int]:
     """Commit after every *every* rows; return the rows and the transactions."""
@@ -166,12 +168,13 @@ def _in_portions(
         for reader, blocks in feed.files():
             for portion in portions(blocks, every):
                 work = partial(_portion, feed, conn, watch, reader, portion, kept, first=count == 0)
-                with ExitStack() as ending:
-                    rows += _at_once(feed, conn, connect, ending, work, kept)
-                    kept = f"the first {rows} rows are committed"
+                with ExitStack() as committing:
+                    rows += _at_once(feed, conn, connect, committing, work, kept)
+                    kept = f"the first {rows} rows are committed" if rows else NOTHING
                     count += 1
+        ending.enter_context(deferred())
     except KeyboardInterrupt as interrupt:
-        interrupt.args = (kept,)
+        interrupt.args = interrupt.args or (kept,)
         raise
     return rows, count
 

@@ -17,11 +17,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import psycopg
 from psycopg import errors
-from psycopg.rows import tuple_row
 
 from pgmonkey.errors import LostError, RowError, TransferError
 from pgmonkey.signals import deferred
@@ -29,15 +28,12 @@ from pgmonkey.transfer.block import Block
 from pgmonkey.transfer.commit import PATIENCE, Connect, Deadline, cut
 from pgmonkey.transfer.complaint import explained
 from pgmonkey.transfer.copying import Copies, copies
-from pgmonkey.transfer.plan import Plan, Table
+from pgmonkey.transfer.plan import Plan
 from pgmonkey.transfer.reader import Reader
 from pgmonkey.transfer.stream import Feed, copy_blocks
 from pgmonkey.transfer.trail import Trail
 from pgmonkey.transfer.twophase import Pact
 from pgmonkey.transfer.watch import PAUSE, Watch
-
-if TYPE_CHECKING:
-    pass
 
 NOTHING = "nothing was imported"
 # Blocks that wait for a connection, for each: the next one is read in a tenth of the time
@@ -45,33 +41,6 @@ NOTHING = "nothing was imported"
 AHEAD = 1
 # Seconds until a thread looks whether the load was given up.
 LOOK = 0.1
-
-_OBSTACLES = """
-SELECT c.relpersistence = 't',
-  EXISTS (SELECT FROM pg_catalog.pg_constraint
-    WHERE contype = 'f' AND conrelid = c.oid AND confrelid = c.oid),
-  (SELECT min(t.tgname) FROM pg_catalog.pg_trigger AS t
-    WHERE NOT t.tgisinternal AND t.tgenabled <> 'D' AND t.tgrelid IN
-      (SELECT c.oid UNION SELECT relid FROM pg_catalog.pg_partition_tree(c.oid)))
-FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-WHERE n.nspname = %s AND c.relname = %s
-"""
-
-
-def obstacle(conn: psycopg.Connection[Any], table: Table) -> str | None:
-    """Return why *table* can be loaded by one connection only, or None."""
-    with conn.cursor(row_factory=tuple_row) as cursor:
-        row = cursor.execute(_OBSTACLES, [table.schema, table.name]).fetchone()
-    if row is None:
-        return "no other connection sees the new table before the commit"
-    temporary, self_reference, trigger = row
-    if temporary:
-        return f"{table} is temporary: no other connection sees it"
-    if self_reference:
-        return f"rows of {table} refer to each other"
-    if trigger:
-        return f"trigger {trigger} of {table} may depend on the order of the rows"
-    return None
 
 
 class _GivenUp(Exception):

@@ -124,6 +124,8 @@ class Plan(NamedTuple):
         jobs: Connections to use at most, 1 or more.
         why_one_job: Why it is one although more were possible; None otherwise.
         commit_every: Rows after which to commit; None for all or nothing.
+        divisible: Whether several COPYs of one transaction do what one does: no trigger and
+            no row that refers to another can tell.
         shape: What every value must look like for the types of ``create`` to keep it as it
             is; None where the types are not ours. The importer calls ``shape.check(block)``
             before it sends a block.
@@ -142,6 +144,7 @@ class Plan(NamedTuple):
     jobs: int = 1
     why_one_job: str | None = None
     commit_every: int | None = None
+    divisible: bool = False
     shape: Shape | None = None
 
     @property

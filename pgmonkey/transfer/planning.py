@@ -82,7 +82,8 @@ def make_plan(
     shape = None
     if target is None:
         types, inferred = column_types(names, found, request, chosen, head)
-        if head.first is None and request.infer and "text" in types:
+        said = {*chosen.types, *request.types}
+        if head.first is None and head.text[1] and request.infer and len(said) < len(names):
             notes.append("no row shows what the new table's columns hold; they are text (--types)")
         fields = tuple(
             Field(i, name, column, kind, text=_text(kind))
@@ -108,6 +109,8 @@ def make_plan(
         max_errors=request.max_errors,
         rejects=request.rejects,
         commit_every=request.commit_every,
+        divisible=target is None
+        or not (target.kind == "v" or target.triggers or target.self_reference),
         shape=shape,
     )
     jobs, why = _jobs(request, plan, target, files)
@@ -253,6 +256,8 @@ def _jobs(
         return 1, "rejected rows are found in the order of the file"
     if plan.commit_every is not None:
         return 1, "rows are committed in the order of the file"
+    if target.temporary:
+        return 1, f"{target.table} is temporary, and no other connection sees it"
     if target.kind == "v" or target.statement_triggers:
         return 1, f"a trigger of {target.table} fires once for each statement"
     if target.self_reference:

@@ -127,7 +127,7 @@ def copy_blocks(
     trail: Trail,
     refused: Callable[[int], bool | None],
 ) -> int:
-    """Send *blocks* with one COPY; return the rows that the server counted.
+    """Send *blocks* with COPY; return the rows that the server counted.
 
     Blocks that are plain from the first one on have a COPY of their own, before the others.
 
