@@ -320,6 +320,8 @@ def test_server_that_is_down_gets_recommendations_and_exit_code_3(
         told = audit(path, "--format", format)
         assert told.code == 3
         assert "PGM304" in told.stdout or format == "gitlab"
+        if format == "sarif":
+            jsonschema.Draft4Validator(SARIF).validate(json.loads(told.stdout))
 
 
 def test_refused_login_is_explained_from_outside(
