@@ -138,18 +138,19 @@ class Sender(LibpqWriter):
     def write(self, data: Buffer) -> None:
         """Send *data*, and return when the network has taken all of it."""
         view = memoryview(data)
-        for start in range(0, len(view), PIECE):
-            self.connection.wait(self._sent(view[start : start + PIECE]))
-        poll = select.poll()
-        poll.register(self._pgconn.socket, select.POLLIN)
-        if poll.poll(0):
-            with self._last_words():
+        with self._last_words():
+            for start in range(0, len(view), PIECE):
+                self.connection.wait(self._sent(view[start : start + PIECE]))
+            poll = select.poll()
+            poll.register(self._pgconn.socket, select.POLLIN)
+            if poll.poll(0):
                 self._hear()
 
     def finish(self, exc: BaseException | None = None) -> None:
         """End the COPY; *exc* makes it fail. A connection that is lost has failed already."""
         if exc is None:
-            super().finish()
+            with self._last_words():
+                super().finish()
         elif self._pgconn.status != ConnStatus.BAD:
             # The server's answer matters no more, and where the network is silent none comes.
             with Deadline(self.connection) as deadline, contextlib.suppress(errors.Error):
@@ -157,15 +158,14 @@ class Sender(LibpqWriter):
                 super().finish(exc)
 
     def _sent(self, piece: memoryview) -> PQGen[None]:
-        with self._last_words():
-            while self._pgconn.put_copy_data(piece) == 0:
-                yield Wait.W
-            # https://www.postgresql.org/docs/current/libpq-async.html, PQflush: wait for
-            # both, since a server that wants to be heard first takes no more data.
-            while self._pgconn.flush():
-                # None where psycopg goes on with this after Ctrl-C.
-                if ((yield Wait.RW) or Ready.NONE) & Ready.R:
-                    self._hear()
+        while self._pgconn.put_copy_data(piece) == 0:
+            yield Wait.W
+        # https://www.postgresql.org/docs/current/libpq-async.html, PQflush: wait for both,
+        # since a server that wants to be heard first takes no more data.
+        while self._pgconn.flush():
+            # None where psycopg goes on with this after Ctrl-C.
+            if ((yield Wait.RW) or Ready.NONE) & Ready.R:
+                self._hear()
 
     def _hear(self) -> None:
         self.heard = True
@@ -173,13 +173,15 @@ class Sender(LibpqWriter):
 
     @contextmanager
     def _last_words(self) -> Iterator[None]:
-        """Raise what the server said before it hung up, in place of libpq's error.
+        """Raise what the server said before it hung up, in place of libpq's or psycopg's error.
 
-        libpq has read it, and looks at it when it waits for an answer only.
+        libpq has read it, or can, and looks at it when it waits for an answer only.
         """
         try:
             yield
         except errors.OperationalError as error:
+            if error.sqlstate is not None:  # the server's words already
+                raise
             with contextlib.suppress(errors.Error):
                 self._pgconn.consume_input()
             with contextlib.suppress(errors.Error):

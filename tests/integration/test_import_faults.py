@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import select
 import signal
 import subprocess
 import sys
@@ -334,6 +335,26 @@ def test_copy_that_is_given_up_does_not_wait_for_a_silent_network(database, prox
             copy.write(b"x\n")
             proxy.freeze()
             raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("where", ["write", "finish"])
+def test_last_words_are_heard_however_the_end_is_noticed(database, server, monkeypatch, where):
+    """What waits for the socket may be told that it is closed before libpq has read from it."""
+    with contextlib.closing(psycopg.connect(**database.dsn_args())) as conn:
+        conn.execute("CREATE TABLE t (v text)")
+        cursor = conn.cursor()
+        sender = Sender(cursor)
+        copying = cursor.copy("COPY t FROM STDIN", writer=sender)
+        copying.__enter__().write(b"x\n")  # never left: its end is what is tried here
+        server.terminate("pid", conn.info.backend_pid)
+        until(lambda: bool(select.select([conn.pgconn.socket], [], [], 0)[0]))
+
+        def closed(generator: Any) -> None:
+            raise psycopg.OperationalError("connection socket closed")
+
+        monkeypatch.setattr(conn, "wait", closed)
+        with pytest.raises(psycopg.errors.AdminShutdown):
+            sender.write(b"y\n") if where == "write" else sender.finish()
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
