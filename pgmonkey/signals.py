@@ -37,7 +37,7 @@ def deferred(on_signal: Callable[[], object] = lambda: None) -> Iterator[None]:
                 before[number] = handler
                 signal.signal(number, note)
         yield
-    except BaseException:
+    except BaseException:  # raised again: it is told first, the signals are heard all the same
         with suppress(KeyboardInterrupt):
             _end(before, note, came)
         raise
