@@ -163,7 +163,7 @@ def test_server_that_crashes_leaves_the_target(export, server, jobs):
     export.start("--jobs", str(jobs))
     pids = export.until_copying(jobs)
     with pytest.raises(psycopg.OperationalError), server.admin() as conn:
-        conn.execute(f"COPY (SELECT) TO PROGRAM 'kill -9 {pids[-1]}'")
+        conn.execute(f"COPY (SELECT) TO PROGRAM 'cat >/dev/null; kill -9 {pids[-1]}'")
         until(lambda: conn.execute("SELECT 1") is None)
     assert export.end()[0] == 4
 

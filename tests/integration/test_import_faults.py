@@ -211,7 +211,7 @@ def test_server_that_crashes_and_comes_back_has_the_table_as_it_was(loading, ser
     loading.start("--jobs", str(jobs))
     pids = loading.until_copying(jobs)
     with pytest.raises(psycopg.OperationalError), loading.admin() as conn:
-        conn.execute(f"COPY (SELECT) TO PROGRAM 'kill -9 {pids[-1]}'")
+        conn.execute(f"COPY (SELECT) TO PROGRAM 'cat >/dev/null; kill -9 {pids[-1]}'")
         until(lambda: conn.execute("SELECT 1") is None)
     code, said = loading.end()
     assert (code, "the connection was lost" in said) == (4, True)
